@@ -1,0 +1,1 @@
+"""AILB: an LLM gateway."""

@@ -1,0 +1,1 @@
+"""The built-in demo provider: an OpenAI-shaped upstream, deterministic and offline."""

@@ -1,0 +1,1 @@
+"""Plain values, errors and ports; imports nothing of AILB."""

@@ -1,0 +1,1 @@
+"""What `ailb up` embeds: Postgres and Envoy on this machine."""
