@@ -1,0 +1,173 @@
+"""Every error that AILB reports to a caller; `ailb.v1.ErrorReason` names the same ones.
+
+AilbError
+  InvalidApiKeyError, PermissionDeniedError
+  InvalidRequestError
+    ContextLengthExceededError
+  ModelNotFoundError
+  RateLimitExceededError, BudgetExceededError
+  UpstreamError (a provider did not answer)
+    UpstreamRejectedError          the caller's request is at fault, by the provider's word
+    UpstreamRateLimitedError, UpstreamMisconfiguredError,
+    UpstreamUnavailableError, UpstreamTimeoutError
+  StorageUnavailableError, OverloadedError
+  InternalError
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Reason(StrEnum):
+    """Names of `ailb.v1.ErrorReason` without their prefix."""
+
+    INVALID_API_KEY = "INVALID_API_KEY"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    INVALID_REQUEST = "INVALID_REQUEST"
+    CONTEXT_LENGTH_EXCEEDED = "CONTEXT_LENGTH_EXCEEDED"
+    MODEL_NOT_FOUND = "MODEL_NOT_FOUND"
+    RATE_LIMIT_EXCEEDED = "RATE_LIMIT_EXCEEDED"
+    BUDGET_EXCEEDED = "BUDGET_EXCEEDED"
+    UPSTREAM_REJECTED = "UPSTREAM_REJECTED"
+    UPSTREAM_RATE_LIMITED = "UPSTREAM_RATE_LIMITED"
+    UPSTREAM_MISCONFIGURED = "UPSTREAM_MISCONFIGURED"
+    UPSTREAM_UNAVAILABLE = "UPSTREAM_UNAVAILABLE"
+    UPSTREAM_TIMEOUT = "UPSTREAM_TIMEOUT"
+    STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
+    OVERLOADED = "OVERLOADED"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+
+
+class AilbError(Exception):
+    """An error with a message that may be shown to the caller.
+
+    `facts` are the metadata of `google.rpc.ErrorInfo`; `param` is one of them. `retry_after_s`
+    is told to the caller as `retry-after` and `google.rpc.RetryInfo`.
+    """
+
+    reason: ClassVar[Reason]
+
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, **facts: str | None
+    ) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.facts: Mapping[str, str] = {k: v for k, v in facts.items() if v is not None}
+
+
+class InvalidApiKeyError(AilbError):
+    """The API key is missing, unknown, expired or revoked."""
+
+    reason = Reason.INVALID_API_KEY
+
+
+class PermissionDeniedError(AilbError):
+    """The API key may not do this."""
+
+    reason = Reason.PERMISSION_DENIED
+
+
+class InvalidRequestError(AilbError):
+    """The request is malformed; the fact `param` names the field where there is one."""
+
+    reason = Reason.INVALID_REQUEST
+
+
+class ContextLengthExceededError(InvalidRequestError):
+    """The prompt is longer than the model's context."""
+
+    reason = Reason.CONTEXT_LENGTH_EXCEEDED
+
+
+class ModelNotFoundError(AilbError):
+    """No provider serves the model."""
+
+    reason = Reason.MODEL_NOT_FOUND
+
+
+class RateLimitExceededError(AilbError):
+    """The caller's rate limit is spent."""
+
+    reason = Reason.RATE_LIMIT_EXCEEDED
+
+
+class BudgetExceededError(AilbError):
+    """The caller's budget is spent."""
+
+    reason = Reason.BUDGET_EXCEEDED
+
+
+class StorageUnavailableError(AilbError):
+    """The store is down and the answer needs it."""
+
+    reason = Reason.STORAGE_UNAVAILABLE
+
+
+class OverloadedError(AilbError):
+    """This instance serves as many calls as it may."""
+
+    reason = Reason.OVERLOADED
+
+
+class InternalError(AilbError):
+    """A fault of AILB."""
+
+    reason = Reason.INTERNAL_ERROR
+
+
+class UpstreamError(AilbError):
+    """A provider did not answer.
+
+    `failover`: whether another target may be asked; `darkens`: whether it speaks against the target.
+    """
+
+    failover: ClassVar[bool] = True
+    darkens: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamReply:
+    """What a provider answered instead of a completion: relayed as it is."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class UpstreamRejectedError(UpstreamError):
+    """The provider refuses the caller's request as it is."""
+
+    reason = Reason.UPSTREAM_REJECTED
+    failover = False
+    darkens = False
+
+    def __init__(self, message: str, reply: UpstreamReply, *, provider: str) -> None:
+        super().__init__(message, provider=provider, status=str(reply.status))
+        self.reply = reply
+
+
+class UpstreamRateLimitedError(UpstreamError):
+    """The provider limits AILB's rate; cools the target, does not darken it."""
+
+    reason = Reason.UPSTREAM_RATE_LIMITED
+    darkens = False
+
+
+class UpstreamMisconfiguredError(UpstreamError):
+    """The provider refuses AILB's credential: the operator's fault."""
+
+    reason = Reason.UPSTREAM_MISCONFIGURED
+
+
+class UpstreamUnavailableError(UpstreamError):
+    """The provider failed, could not be reached, or broke off."""
+
+    reason = Reason.UPSTREAM_UNAVAILABLE
+
+
+class UpstreamTimeoutError(UpstreamError):
+    """The provider did not answer in time."""
+
+    reason = Reason.UPSTREAM_TIMEOUT
