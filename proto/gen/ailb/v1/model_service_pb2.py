@@ -26,7 +26,7 @@ from ailb.v1 import model_pb2 as ailb_dot_v1_dot_model__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61ilb/v1/model_service.proto\x12\x07\x61ilb.v1\x1a\x13\x61ilb/v1/model.proto\x1a\x1cgoogle/api/annotations.proto\"\x13\n\x11ListModelsRequest\"P\n\x12ListModelsResponse\x12\x16\n\x06object\x18\x01 \x01(\tR\x06object\x12\"\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x0e.ailb.v1.ModelR\x04\x64\x61ta\"!\n\x0fGetModelRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\"8\n\x10GetModelResponse\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x0e.ailb.v1.ModelR\x05model2\xcd\x01\n\x0cModelService\x12Y\n\nListModels\x12\x1a.ailb.v1.ListModelsRequest\x1a\x1b.ailb.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12\x62\n\x08GetModel\x12\x18.ailb.v1.GetModelRequest\x1a\x19.ailb.v1.GetModelResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x12/v1/models/{id=**}b\x05modelb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61ilb/v1/model_service.proto\x12\x07\x61ilb.v1\x1a\x13\x61ilb/v1/model.proto\x1a\x1cgoogle/api/annotations.proto\"\x13\n\x11ListModelsRequest\"P\n\x12ListModelsResponse\x12\x16\n\x06object\x18\x01 \x01(\tR\x06object\x12\"\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x0e.ailb.v1.ModelR\x04\x64\x61ta\"!\n\x0fGetModelRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\"o\n\x10GetModelResponse\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n\x06object\x18\x02 \x01(\tR\x06object\x12\x18\n\x07\x63reated\x18\x03 \x01(\rR\x07\x63reated\x12\x19\n\x08owned_by\x18\x04 \x01(\tR\x07ownedBy2\xc6\x01\n\x0cModelService\x12Y\n\nListModels\x12\x1a.ailb.v1.ListModelsRequest\x1a\x1b.ailb.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12[\n\x08GetModel\x12\x18.ailb.v1.GetModelRequest\x1a\x19.ailb.v1.GetModelResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/models/{id=**}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSERVICE'].methods_by_name['ListModels']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['ListModels']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/models'
   _globals['_MODELSERVICE'].methods_by_name['GetModel']._loaded_options = None
-  _globals['_MODELSERVICE'].methods_by_name['GetModel']._serialized_options = b'\202\323\344\223\002\033\022\022/v1/models/{id=**}b\005model'
+  _globals['_MODELSERVICE'].methods_by_name['GetModel']._serialized_options = b'\202\323\344\223\002\024\022\022/v1/models/{id=**}'
   _globals['_LISTMODELSREQUEST']._serialized_start=91
   _globals['_LISTMODELSREQUEST']._serialized_end=110
   _globals['_LISTMODELSRESPONSE']._serialized_start=112
@@ -44,7 +44,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELREQUEST']._serialized_start=194
   _globals['_GETMODELREQUEST']._serialized_end=227
   _globals['_GETMODELRESPONSE']._serialized_start=229
-  _globals['_GETMODELRESPONSE']._serialized_end=285
-  _globals['_MODELSERVICE']._serialized_start=288
-  _globals['_MODELSERVICE']._serialized_end=493
+  _globals['_GETMODELRESPONSE']._serialized_end=340
+  _globals['_MODELSERVICE']._serialized_start=343
+  _globals['_MODELSERVICE']._serialized_end=541
 # @@protoc_insertion_point(module_scope)

@@ -88,23 +88,35 @@ Global___GetModelRequest: _TypeAlias = GetModelRequest  # noqa: Y015
 
 @_typing.final
 class GetModelResponse(_message.Message):
-    """The response of `ModelService.GetModel`."""
+    """The response of `ModelService.GetModel`: the fields of `Model`, unwrapped, because OpenAI's REST
+    answer is the bare model and Envoy's transcoder cannot unwrap a field (only a HttpBody one).
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    MODEL_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def model(self) -> _model_pb2.Model:
-        """The model."""
-
+    ID_FIELD_NUMBER: _builtins.int
+    OBJECT_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    OWNED_BY_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The name to ask for. May hold `/` and `:`."""
+    object: _builtins.str
+    """Always `model`."""
+    created: _builtins.int
+    """When AILB first knew the model, in seconds since 1970. 32 bits, because ProtoJSON quotes 64."""
+    owned_by: _builtins.str
+    """The provider that answers first, such as `openai`; `ailb-demo` for the demo provider."""
     def __init__(
         self,
         *,
-        model: _model_pb2.Model | None = ...,
+        id: _builtins.str = ...,
+        object: _builtins.str = ...,
+        created: _builtins.int = ...,
+        owned_by: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "id", b"id", "object", b"object", "owned_by", b"owned_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
