@@ -120,7 +120,7 @@ class InternalError(AilbError):
 class UpstreamError(AilbError):
     """A provider did not answer.
 
-    `failover`: whether another target may be asked; `darkens`: whether it speaks against the target.
+    `failover`: another target may be asked. `darkens`: it speaks against the target.
     """
 
     failover: ClassVar[bool] = True

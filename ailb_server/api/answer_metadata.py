@@ -1,0 +1,25 @@
+"""What every chat answer tells beside its body, on both faces."""
+
+from ailb_server.api.edge import REQUEST_ID_KEY, Call
+from ailb_server.domain.chat import ChatRequest
+from ailb_server.pipeline.chat import ChatAnswer
+
+
+def answer_metadata(
+    call: Call, request: ChatRequest, answer: ChatAnswer
+) -> tuple[tuple[str, str], ...]:
+    """`x-request-id`, `x-ailb-provider`, `x-ailb-model` (as the provider names it),
+    `x-ailb-overhead-ms` (what AILB added before the first byte), `x-ailb-ignored-params`."""
+    metadata = [
+        (REQUEST_ID_KEY, call.request_id),
+        ("x-ailb-provider", _ascii(answer.target.provider)),
+        ("x-ailb-model", _ascii(answer.target.model)),
+        ("x-ailb-overhead-ms", f"{answer.overhead_s * 1000:.2f}"),
+    ]
+    if request.own_fields:
+        metadata.append(("x-ailb-ignored-params", ",".join(sorted(request.own_fields))))
+    return tuple(metadata)
+
+
+def _ascii(value: str) -> str:
+    return value.encode("ascii", "backslashreplace").decode()

@@ -1,0 +1,159 @@
+"""The one interceptor: every call gets its id, its bound and its errors here."""
+
+import inspect
+import secrets
+import string
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import grpc
+from typing_extensions import override
+
+from ailb_server.api import errors
+from ailb_server.domain.errors import AilbError, OverloadedError
+from ailb_server.telemetry import logs
+
+REQUEST_ID_KEY = "x-request-id"
+# Envoy's transcoder sets it on what was a REST call.
+_TRANSCODED_KEY = "x-envoy-original-path"
+_MAX_REQUEST_ID = 128
+_REQUEST_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-_.:")
+# Answered under any load, or an overloaded instance would look dead.
+_UNBOUNDED = ("/grpc.", "/ailb.v1.HealthService/", "/ailb.v1.MetricsService/")
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Facts of the running call. `rest`: it came through Envoy's transcoder."""
+
+    request_id: str
+    rest: bool
+
+
+current_call: ContextVar[Call] = ContextVar("current_call")
+
+
+class Edge(grpc.aio.ServerInterceptor):
+    """Wraps every method, whichever service it is of.
+
+    `max_calls` bounds the calls that run at once; beyond it they are refused at once, because a
+    queue would only turn overload into timeouts.
+    """
+
+    def __init__(self, max_calls: int) -> None:
+        self._max_calls = max_calls
+        self._calls = 0
+        self._wrapped: dict[str, Handler] = {}
+
+    @override
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """See `grpc.aio.ServerInterceptor`."""
+        method = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None
+            wrapped = self._wrapped[method] = self._wrap(method, handler)
+        return wrapped
+
+    def _wrap(self, method: str, handler: Handler) -> Handler:
+        bounded = not method.startswith(_UNBOUNDED)
+        if not handler.response_streaming:
+            return grpc.unary_unary_rpc_method_handler(
+                self._unary(handler.unary_unary, bounded=bounded),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                self._stream(handler.stream_stream, bounded=bounded),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        return grpc.unary_stream_rpc_method_handler(
+            self._stream(handler.unary_stream, bounded=bounded),
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+
+    def _unary(self, behavior: Any, *, bounded: bool) -> Any:
+        async def call(request: Any, context: Context) -> Any:
+            async with self._entered(context, bounded=bounded):
+                return await behavior(request, context)
+
+        return call
+
+    def _stream(self, behavior: Any, *, bounded: bool) -> Any:
+        async def call(request: Any, context: Context) -> None:
+            async with self._entered(context, bounded=bounded):
+                answer = behavior(request, context)
+                if not inspect.isasyncgen(answer):
+                    await answer
+                    return
+                # Closed now: a cancelled call must not leave its upstream to the collector.
+                async with aclosing(answer):
+                    async for message in answer:
+                        await context.write(message)
+
+        return call
+
+    @asynccontextmanager
+    async def _entered(self, context: Context, *, bounded: bool) -> AsyncIterator[None]:
+        call = call_of(context)
+        current_call.set(call)
+        logs.request_id.set(call.request_id)
+        self._calls += bounded
+        try:
+            self._admit(bounded=bounded)
+            yield
+        except (AilbError, Exception) as error:
+            if isinstance(error, grpc.aio.AbortError):
+                raise
+            await abort(context, call, errors.as_ailb_error(error, call.request_id))
+        finally:
+            self._calls -= bounded
+
+    def _admit(self, *, bounded: bool) -> None:
+        if bounded and self._calls > self._max_calls:
+            raise OverloadedError("This instance serves as many calls as it may.", retry_after_s=1)
+
+
+def call_of(context: Context) -> Call:
+    """Reads the call's metadata; a missing or unfit request id is replaced by a new one."""
+    request_id, rest = "", False
+    for key, value in context.invocation_metadata() or ():
+        if key == REQUEST_ID_KEY and isinstance(value, str):
+            request_id = value
+        elif key == _TRANSCODED_KEY:
+            rest = True
+    if not request_id or not _fit(request_id):
+        request_id = secrets.token_hex(16)
+    return Call(request_id, rest)
+
+
+def _fit(request_id: str) -> bool:
+    return len(request_id) <= _MAX_REQUEST_ID and _REQUEST_ID_CHARACTERS.issuperset(request_id)
+
+
+async def abort(context: Context, call: Call, error: AilbError) -> None:
+    """Ends the call with the error's status and details. Always raises."""
+    status = errors.rpc_status(error)
+    metadata: list[tuple[str, str | bytes]] = [
+        (REQUEST_ID_KEY, call.request_id),
+        ("grpc-status-details-bin", status.SerializeToString()),
+        *errors.response_metadata(error),
+    ]
+    if call.rest:
+        metadata.extend(errors.rest_metadata(error))
+    await context.abort(errors.TABLE[error.reason].grpc, status.message, tuple(metadata))

@@ -1,0 +1,147 @@
+"""The error table: what each reason is on gRPC and on REST."""
+
+import json
+import logging
+import math
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc import StatusCode
+
+from ailb_server.domain.errors import AilbError, InternalError, Reason, UpstreamRejectedError
+
+DOMAIN = "ailb"
+# Metadata that Envoy's Lua filter turns into the status and the body of a REST error.
+HTTP_STATUS_KEY = "x-http-status"
+ERROR_BODY_KEY = "x-ailb-error"
+# gRPC's metadata is bounded by 8 KiB by default; a message is cut to stay well below.
+MAX_METADATA_MESSAGE = 2000
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A reason's gRPC code, HTTP status, and OpenAI's `type` and `code`."""
+
+    grpc: StatusCode
+    http: int
+    type: str
+    code: str | None
+
+
+_CALLER = "invalid_request_error"
+_SERVER = "server_error"
+
+TABLE: Mapping[Reason, Row] = MappingProxyType(
+    {
+        Reason.INVALID_API_KEY: Row(StatusCode.UNAUTHENTICATED, 401, _CALLER, "invalid_api_key"),
+        Reason.PERMISSION_DENIED: Row(
+            StatusCode.PERMISSION_DENIED, 403, _CALLER, "permission_denied"
+        ),
+        Reason.INVALID_REQUEST: Row(StatusCode.INVALID_ARGUMENT, 400, _CALLER, None),
+        Reason.CONTEXT_LENGTH_EXCEEDED: Row(
+            StatusCode.INVALID_ARGUMENT, 400, _CALLER, "context_length_exceeded"
+        ),
+        Reason.MODEL_NOT_FOUND: Row(StatusCode.NOT_FOUND, 404, _CALLER, "model_not_found"),
+        Reason.RATE_LIMIT_EXCEEDED: Row(
+            StatusCode.RESOURCE_EXHAUSTED, 429, "rate_limit_error", "rate_limit_exceeded"
+        ),
+        Reason.BUDGET_EXCEEDED: Row(
+            StatusCode.RESOURCE_EXHAUSTED, 402, "insufficient_quota", "budget_exceeded"
+        ),
+        # The status and, where it is of OpenAI's shape, the body are the provider's.
+        Reason.UPSTREAM_REJECTED: Row(
+            StatusCode.FAILED_PRECONDITION, 400, _CALLER, "upstream_rejected"
+        ),
+        Reason.UPSTREAM_RATE_LIMITED: Row(
+            StatusCode.RESOURCE_EXHAUSTED, 429, "rate_limit_error", "upstream_rate_limited"
+        ),
+        Reason.UPSTREAM_MISCONFIGURED: Row(
+            StatusCode.INTERNAL, 502, _SERVER, "upstream_misconfigured"
+        ),
+        Reason.UPSTREAM_UNAVAILABLE: Row(
+            StatusCode.UNAVAILABLE, 503, _SERVER, "upstream_unavailable"
+        ),
+        Reason.UPSTREAM_TIMEOUT: Row(
+            StatusCode.DEADLINE_EXCEEDED, 504, _SERVER, "upstream_timeout"
+        ),
+        Reason.STORAGE_UNAVAILABLE: Row(
+            StatusCode.UNAVAILABLE, 503, _SERVER, "storage_unavailable"
+        ),
+        Reason.OVERLOADED: Row(StatusCode.RESOURCE_EXHAUSTED, 503, _SERVER, "overloaded"),
+        Reason.INTERNAL_ERROR: Row(StatusCode.INTERNAL, 500, _SERVER, "internal_error"),
+    }
+)
+
+
+def as_ailb_error(error: Exception, request_id: str) -> AilbError:
+    """The error itself if it is for the caller; else an InternalError, and a line in the log.
+
+    The log gets the type and the places, not the message: that may quote a prompt.
+    """
+    if isinstance(error, AilbError):
+        return error
+    places = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("internal error: %s\n%s", type(error).__qualname__, places)
+    return InternalError(
+        f"AILB failed. The request id {request_id} finds the reason in its log.",
+        request_id=request_id,
+    )
+
+
+def http_status(error: AilbError) -> int:
+    """The status a REST caller gets."""
+    if isinstance(error, UpstreamRejectedError):
+        return error.reply.status
+    return TABLE[error.reason].http
+
+
+def openai_body(error: AilbError) -> bytes:
+    """The error as OpenAI writes it; a provider's own body if it refused the caller's request."""
+    if isinstance(error, UpstreamRejectedError) and error.reply.body:
+        return error.reply.body
+    return _openai_json(error, str(error)).encode()
+
+
+def _openai_json(error: AilbError, message: str) -> str:
+    row = TABLE[error.reason]
+    param = error.facts.get("param")
+    fields = {"message": message, "type": row.type, "param": param, "code": row.code}
+    return json.dumps({"error": fields})
+
+
+def response_metadata(error: AilbError) -> list[tuple[str, str]]:
+    """What goes with the error on either face: `retry-after`, in whole seconds, rounded up."""
+    if error.retry_after_s is None:
+        return []
+    return [("retry-after", str(math.ceil(error.retry_after_s)))]
+
+
+def rest_metadata(error: AilbError) -> list[tuple[str, str]]:
+    """What lets Envoy render a typed method's error as OpenAI does."""
+    body = _openai_json(error, str(error)[:MAX_METADATA_MESSAGE])
+    return [(HTTP_STATUS_KEY, str(http_status(error))), (ERROR_BODY_KEY, body)]
+
+
+def rpc_status(error: AilbError) -> Status:
+    """`google.rpc.Status` with ErrorInfo and, if it is worth coming back, RetryInfo (AIP-193)."""
+    info = ErrorInfo(reason=error.reason.value, domain=DOMAIN, metadata=dict(error.facts))
+    details = [_packed(info)]
+    if error.retry_after_s is not None:
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(math.ceil(error.retry_after_s * 1000))
+        details.append(_packed(RetryInfo(retry_delay=delay)))
+    code: int = TABLE[error.reason].grpc.value[0]
+    return Status(code=code, message=str(error)[:MAX_METADATA_MESSAGE], details=details)
+
+
+def _packed(message: ErrorInfo | RetryInfo) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed

@@ -1,0 +1,45 @@
+"""`ailb.v1.ModelService`: what this gateway serves."""
+
+import time
+from typing import Any, TypeAlias
+
+import grpc
+from typing_extensions import override
+
+from ailb.v1 import model_pb2, model_service_pb2_grpc
+from ailb.v1 import model_service_pb2 as pb
+from ailb_server.routing.catalogue import Catalogue
+
+_OBJECT = "model"
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    """The routing table, in the shape of OpenAI's model list."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._created = int(time.time())
+
+    @override
+    async def ListModels(
+        self, request: pb.ListModelsRequest, context: Context
+    ) -> pb.ListModelsResponse:
+        """Ordered by id."""
+        served = sorted(self._catalogue.table.models.values(), key=lambda model: model.id)
+        models = [
+            model_pb2.Model(
+                id=model.id, object=_OBJECT, created=self._created, owned_by=model.owned_by
+            )
+            for model in served
+        ]
+        return pb.ListModelsResponse(object="list", data=models)
+
+    @override
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
+        """NOT_FOUND for a name that routing does not know."""
+        model = self._catalogue.table.resolve(request.id)
+        return pb.GetModelResponse(
+            id=model.id, object=_OBJECT, created=self._created, owned_by=model.owned_by
+        )

@@ -1,0 +1,72 @@
+"""`ailb.openai.v1.OpenAIService`: OpenAI's REST format over the pipeline."""
+
+from collections.abc import AsyncIterator
+from typing import TypeAlias
+
+import grpc
+from google.api.httpbody_pb2 import HttpBody
+from typing_extensions import override
+
+from ailb.openai.v1 import openai_service_pb2 as pb
+from ailb.openai.v1 import openai_service_pb2_grpc as pb_grpc
+from ailb_server.api import errors
+from ailb_server.api.answer_metadata import answer_metadata
+from ailb_server.api.edge import REQUEST_ID_KEY, Call, current_call
+from ailb_server.api.openai_wire import parse_chat_request
+from ailb_server.domain.errors import AilbError
+from ailb_server.pipeline.chat import ChatPipeline
+
+_JSON = "application/json"
+_SSE = "text/event-stream; charset=utf-8"
+
+Context: TypeAlias = grpc.aio.ServicerContext[pb.CreateChatCompletionRequest, HttpBody]
+
+
+class OpenAIService(pb_grpc.OpenAIServiceServicer):
+    """Relays chats byte for byte."""
+
+    def __init__(self, pipeline: ChatPipeline) -> None:
+        self._pipeline = pipeline
+
+    @override
+    async def CreateChatCompletion(
+        self, request: pb.CreateChatCompletionRequest, context: Context
+    ) -> AsyncIterator[HttpBody]:
+        """A REST caller gets errors as OpenAI writes them, a gRPC caller as gRPC does."""
+        call = current_call.get()
+        begun, failure = False, None
+        try:
+            chat = parse_chat_request(request.body.data)
+            content_type = _SSE if chat.stream else _JSON
+            async with self._pipeline.open(chat) as answer:
+                begun = True
+                await context.send_initial_metadata(answer_metadata(call, chat, answer))
+                async for chunk in answer.chunks:
+                    yield HttpBody(content_type=content_type, data=chunk.wire)
+        except Exception as error:
+            if not call.rest:
+                raise
+            failure = errors.as_ailb_error(error, call.request_id)
+        if failure is None:
+            return
+        if not begun:
+            await context.send_initial_metadata(_failed(call, failure))
+        yield (
+            _error_event(failure)
+            if begun
+            else HttpBody(content_type=_JSON, data=errors.openai_body(failure))
+        )
+
+
+def _failed(call: Call, error: AilbError) -> tuple[tuple[str, str], ...]:
+    return (
+        (REQUEST_ID_KEY, call.request_id),
+        (errors.HTTP_STATUS_KEY, str(errors.http_status(error))),
+        *errors.response_metadata(error),
+    )
+
+
+def _error_event(error: AilbError) -> HttpBody:
+    """The status is spent: the stream's last event, without `[DONE]`."""
+    line = errors.openai_body(error).replace(b"\n", b" ")
+    return HttpBody(content_type=_SSE, data=b"data: " + line + b"\n\n")

@@ -1,0 +1,57 @@
+"""A chat request in OpenAI's shape, and the chunks that answer it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+# What a JSON parser returns. Any, because JSON's shape is the sender's, and every read is checked.
+Json: TypeAlias = Any
+JsonObject: TypeAlias = dict[str, Json]
+
+# AILB's own request fields: read here, never sent to a provider.
+KNOWLEDGE_FIELDS = frozenset({"rag_collection", "rag_top_k", "rag_filter", "rag_min_score"})
+MEMORY_FIELDS = frozenset({"session_id"})
+OWN_FIELDS = KNOWLEDGE_FIELDS | MEMORY_FIELDS
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What a caller asks.
+
+    `body` is the JSON text as the caller wrote it (the source of what is sent on, byte for byte);
+    `fields` are its parsed top-level members; `own_fields` names those of AILB that it holds.
+    """
+
+    model: str
+    stream: bool
+    include_usage: bool
+    body: bytes
+    fields: Mapping[str, Json]
+    own_fields: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """Tokens a completion took.
+
+    `prompt` includes `cached` and `cache_write`; `completion` includes `reasoning`.
+    """
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChatChunk:
+    """A piece of an answer: one completion object, or some chunk objects of a stream.
+
+    `events` are the parsed objects, in order. `wire` is what a REST caller gets: the JSON body, or
+    whole server-sent events, `[DONE]` included.
+    """
+
+    events: Sequence[JsonObject]
+    wire: bytes
+    usage: TokenUsage | None = None

@@ -1,0 +1,26 @@
+"""The seams that more than one package calls through."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from ailb_server.domain.chat import ChatChunk, ChatRequest
+
+
+class ChatProvider(Protocol):
+    """An upstream that answers chats and tells its models; errors are `UpstreamError`s."""
+
+    @property
+    def name(self) -> str:
+        """The name that routing, metrics and headers use."""
+        ...
+
+    def open(
+        self, request: ChatRequest, model: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[ChatChunk]]:
+        """Sends the request for `model`; leaving the context cancels what still runs upstream."""
+        ...
+
+    async def list_models(self) -> Sequence[str] | None:
+        """The models it serves now, or None if it has no listing. Costs no provider money."""
+        ...

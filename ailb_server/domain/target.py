@@ -1,0 +1,23 @@
+"""One model at one provider."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Micro-dollars for a million tokens, so that a token's price is exact in integers."""
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int | None = None
+    cache_write: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a request can go: `model` is the name that `provider` knows it by."""
+
+    provider: str
+    model: str
+    weight: int = 1
+    price: Price | None = None

@@ -1,0 +1,75 @@
+"""The stages of one chat request, in order."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+from ailb_server.domain.chat import ChatChunk, ChatRequest
+from ailb_server.domain.errors import AilbError, Reason
+from ailb_server.domain.target import Target
+from ailb_server.pipeline.record import ChatObserver, ChatRecord
+from ailb_server.routing.dispatcher import Answer, Dispatcher
+from ailb_server.routing.router import Router
+
+
+@dataclass(frozen=True, slots=True)
+class ChatAnswer:
+    """An answer that has begun. `chunks` may raise UpstreamError after the first."""
+
+    target: Target
+    overhead_s: float
+    chunks: AsyncIterator[ChatChunk]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPipeline:
+    """One chat: route, dispatch, tally; told to the observer on every way out."""
+
+    router: Router
+    dispatcher: Dispatcher
+    observer: ChatObserver
+
+    @asynccontextmanager
+    async def open(self, request: ChatRequest) -> AsyncIterator[ChatAnswer]:
+        """Raises AilbError before it yields, or while the chunks are read.
+
+        Leaving the context, by cancellation too, ends the upstream call.
+        """
+        record = ChatRecord(request.model, request.stream)
+        with _recorded(record, self.observer) as started:
+            plan = self.router.plan(request.model)
+            async with self.dispatcher.open(plan, request) as answer:
+                record.target = answer.target
+                record.first_token_s = time.perf_counter() - started
+                record.overhead_s = max(0.0, record.first_token_s - answer.waited_s)
+                yield ChatAnswer(answer.target, record.overhead_s, _tallied(answer, record))
+
+
+async def _tallied(answer: Answer, record: ChatRecord) -> AsyncIterator[ChatChunk]:
+    record.usage = answer.first.usage
+    yield answer.first
+    async for chunk in answer.rest:
+        record.usage = chunk.usage or record.usage
+        yield chunk
+
+
+@contextmanager
+def _recorded(record: ChatRecord, observer: ChatObserver) -> Iterator[float]:
+    started = time.perf_counter()
+    observer.chat_started()
+    try:
+        yield started
+    except AilbError as error:
+        record.outcome = error.reason.value.lower()
+        raise
+    except (asyncio.CancelledError, GeneratorExit):
+        record.outcome = "cancelled"
+        raise
+    except BaseException:
+        record.outcome = Reason.INTERNAL_ERROR.value.lower()
+        raise
+    finally:
+        record.total_s = time.perf_counter() - started
+        observer.chat_finished(record)

@@ -1,0 +1,32 @@
+"""Turns chat records into metrics."""
+
+from ailb_server.pipeline.record import ChatRecord
+from ailb_server.spend.pricing import cost_micro_dollars
+from ailb_server.telemetry.metrics import Metrics
+
+
+class Metering:
+    """A `ChatObserver` that counts."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def chat_started(self) -> None:
+        """See `ChatObserver`."""
+        self._metrics.active.inc()
+
+    def chat_finished(self, record: ChatRecord) -> None:
+        """See `ChatObserver`."""
+        metrics, target = self._metrics, record.target
+        metrics.active.dec()
+        metrics.ended(target, record.outcome, record.total_s)
+        if record.overhead_s is not None:
+            metrics.overhead(record.overhead_s)
+        if target is None:
+            return
+        if record.stream and record.first_token_s is not None:
+            metrics.first_token(target, record.first_token_s)
+        if record.usage is not None:
+            price = target.price
+            cost = cost_micro_dollars(record.usage, price) if price else 0
+            metrics.used(target, record.usage, cost)

@@ -1,0 +1,96 @@
+"""The official openai package where it is at its best: client options, headers, model listing.
+
+Its parsing costs ten times the bytes it parses, so chats do not go through it: it makes the
+request's template once, and chats carry their bytes over that.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import httpx2
+import openai
+from multidict import CIMultiDict
+from yarl import URL
+
+from ailb_server.domain.errors import UpstreamMisconfiguredError, UpstreamUnavailableError
+
+MAX_MODELS = 10_000
+_LISTING_TIMEOUT_S = 10.0
+# The SDK insists on a key; a server that needs none gets no Authorization header.
+_NO_KEY = "none"
+# What aiohttp writes itself, and what describes a client that does not make the calls.
+_NOT_SENT = frozenset({"host", "connection", "accept-encoding", "content-length", "user-agent"})
+_NO_LISTING = frozenset({404, 405, 501})
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTemplate:
+    """Where a request goes and what it always carries; the headers hold the credential."""
+
+    url: URL
+    headers: CIMultiDict[str]
+
+
+class OpenAIAccount:
+    """A base URL and a credential at a provider of OpenAI's format."""
+
+    def __init__(
+        self, provider: str, base_url: str, api_key: str | None, *, headers: Mapping[str, str]
+    ) -> None:
+        self._provider = provider
+        self._omit = {} if api_key else {"Authorization": openai.Omit()}
+        self._client = openai.AsyncOpenAI(
+            api_key=api_key or _NO_KEY,
+            base_url=base_url,
+            max_retries=0,
+            timeout=_LISTING_TIMEOUT_S,
+            default_headers=headers,
+        )
+
+    async def template(self, path: str) -> RequestTemplate:
+        """The request that the SDK would send by POST to `path`; nothing is sent."""
+        sent: list[httpx2.Request] = []
+
+        def record(request: httpx2.Request) -> httpx2.Response:
+            sent.append(request)
+            return httpx2.Response(200, json={})
+
+        async with httpx2.AsyncClient(transport=httpx2.MockTransport(record)) as recorder:
+            client = self._client.with_options(http_client=recorder)
+            await client.post(
+                path, cast_to=object, content=b"{}", options={"headers": dict(self._omit)}
+            )
+        headers = {
+            name: value
+            for name, value in sent[0].headers.items()
+            if name not in _NOT_SENT and not name.startswith("x-stainless-")
+        }
+        headers["accept-encoding"] = "identity"
+        return RequestTemplate(URL(str(sent[0].url), encoded=True), CIMultiDict(headers))
+
+    async def list_models(self) -> Sequence[str] | None:
+        """`GET /models`: at most MAX_MODELS ids in the provider's order; None without a listing."""
+        try:
+            page = await self._client.models.list(extra_headers=dict(self._omit))
+        except openai.APIStatusError as error:
+            if error.status_code in _NO_LISTING:
+                return None
+            raise self._failure(error.status_code) from error
+        except openai.OpenAIError as error:
+            raise UpstreamUnavailableError(
+                "The provider could not be reached.", provider=self._provider
+            ) from error
+        return [model.id for model in page.data[:MAX_MODELS]]
+
+    async def close(self) -> None:
+        """Closes the SDK's own connections."""
+        await self._client.close()
+
+    def _failure(self, status: int) -> UpstreamMisconfiguredError | UpstreamUnavailableError:
+        if status in (401, 403):
+            return UpstreamMisconfiguredError(
+                "The provider refuses AILB's credential.", provider=self._provider
+            )
+        return UpstreamUnavailableError(
+            f"The provider's model listing answers {status}.", provider=self._provider
+        )

@@ -1,0 +1,121 @@
+"""OpenAI's chat format as an upstream speaks it: what is sent, relayed and used. Pure."""
+
+import re
+
+import orjson
+
+from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, JsonObject, TokenUsage
+from ailb_server.providers.json_splice import append, splice
+from ailb_server.providers.sse import data_of, split_events
+
+_USAGE_NULL = re.compile(rb',\s*"usage"\s*:\s*null(?=\s*[,}])')
+_ASK_USAGE = b'{"include_usage":true}'
+
+
+class MalformedAnswerError(ValueError):
+    """The upstream's answer is not of OpenAI's format."""
+
+
+class ErrorAnswerError(ValueError):
+    """The upstream's answer, though its status says success, is an error object."""
+
+
+def upstream_body(request: ChatRequest, model: str) -> bytes:
+    """The request as the upstream gets it: the caller's bytes, edited as little as can be.
+
+    The model's name at the provider replaces the caller's; AILB's own fields are taken out; streams
+    always ask for usage, because it is metered.
+    """
+    edits: dict[str, bytes | None] = dict.fromkeys(sorted(request.own_fields))
+    if model != request.model:
+        edits["model"] = orjson.dumps(model)
+    ask_usage = request.stream and not request.include_usage
+    if ask_usage and request.fields.get("stream_options"):
+        edits["stream_options"] = orjson.dumps(
+            {**request.fields["stream_options"], "include_usage": True}
+        )
+    elif ask_usage and ("stream_options" in request.fields or edits):
+        edits["stream_options"] = _ASK_USAGE
+    elif ask_usage:
+        return append(request.body, "stream_options", _ASK_USAGE)
+    return splice(request.body, edits)
+
+
+def completion(body: bytes) -> ChatChunk:
+    """A non-streamed answer, checked and metered; its bytes stay as they are."""
+    answer = _object(body)
+    if not isinstance(answer.get("choices"), list):
+        raise MalformedAnswerError("the answer has no choices")
+    return ChatChunk((answer,), body, usage_of(answer.get("usage")))
+
+
+class StreamReader:
+    """Reads a stream's events beside their relay: checks, meters, and hides usage not asked for."""
+
+    def __init__(self, *, include_usage: bool) -> None:
+        self._include_usage = include_usage
+        self.done = False
+
+    def read(self, block: bytes) -> ChatChunk:
+        """Turns a block of whole events into one chunk; `done` is set by `[DONE]`."""
+        chunks: list[JsonObject] = []
+        kept: list[bytes] = []
+        usage: TokenUsage | None = None
+        for event in split_events(block):
+            data = data_of(event)
+            if data is not None and data.strip() == b"[DONE]":
+                self.done = True
+            elif data is not None:
+                chunk = _object(data)
+                usage = usage_of(chunk.get("usage")) or usage
+                chunks.append(chunk)
+                if self._hides(chunk):
+                    continue
+            kept.append(event)
+        if self._include_usage or b'"usage"' not in block:
+            return ChatChunk(chunks, block, usage)
+        # The pattern matches structure only: within a JSON string its quotes would be escaped.
+        wire = b"".join(event + b"\n\n" for event in kept)
+        return ChatChunk(chunks, _USAGE_NULL.sub(b"", wire), usage)
+
+    def _hides(self, chunk: JsonObject) -> bool:
+        return not self._include_usage and chunk.get("choices") == [] and bool(chunk.get("usage"))
+
+
+def _object(text: bytes) -> JsonObject:
+    try:
+        value: Json = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise MalformedAnswerError("the answer is not JSON") from error
+    if not isinstance(value, dict):
+        raise MalformedAnswerError("the answer is not a JSON object")
+    if value.get("error"):
+        raise ErrorAnswerError(_error_kind(value["error"]))
+    return value
+
+
+def _error_kind(error: Json) -> str:
+    """The machine-readable part of an error object: its message may quote the prompt."""
+    if not isinstance(error, dict):
+        return "unknown"
+    return str(error.get("code") or error.get("type") or "unknown")[:64]
+
+
+def usage_of(usage: Json) -> TokenUsage | None:
+    """The tokens of OpenAI's usage object; None if there is no such object."""
+    if not isinstance(usage, dict):
+        return None
+    prompt_details = usage.get("prompt_tokens_details")
+    completion_details = usage.get("completion_tokens_details")
+    return TokenUsage(
+        prompt=_count(usage, "prompt_tokens"),
+        completion=_count(usage, "completion_tokens"),
+        cached=_count(prompt_details, "cached_tokens"),
+        cache_write=_count(prompt_details, "cache_write_tokens"),
+        reasoning=_count(completion_details, "reasoning_tokens"),
+    )
+
+
+def _count(values: Json, name: str) -> int:
+    value = values.get(name) if isinstance(values, dict) else None
+    return value if isinstance(value, int) and value > 0 else 0

@@ -1,0 +1,148 @@
+"""The one HTTP seam to a provider: pooled, timed, its failures already AILB's errors."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from ailb_server.domain.errors import UpstreamTimeoutError, UpstreamUnavailableError
+
+MAX_BODY_BYTES = 48 * 1024 * 1024
+_DRAIN_S = 0.5
+_KEEPALIVE_S = 30.0
+_READ_BUFFER_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds, from the request's start or from the last read."""
+
+    connect_s: float
+    first_token_s: float
+    between_tokens_s: float
+    total_s: float
+
+
+class Reply:
+    """An upstream's answer whose body is still to be read; every read is timed."""
+
+    def __init__(
+        self, response: aiohttp.ClientResponse, provider: str, timeouts: Timeouts, started: float
+    ) -> None:
+        self._response = response
+        self._provider = provider
+        self._timeouts = timeouts
+        self._ends = started + timeouts.total_s
+        self._limit = min(started + timeouts.first_token_s, self._ends)
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self.content_type = response.headers.get("content-type", "")
+
+    async def read(self) -> bytes:
+        """The next network read; empty at the end. Raises UpstreamError."""
+        with failures(self._provider):
+            async with asyncio.timeout_at(self._limit):
+                data = await self._response.content.readany()
+        return data
+
+    def token_seen(self) -> None:
+        """Moves the limit from the first token to the pause between tokens."""
+        now = asyncio.get_running_loop().time()
+        self._limit = min(now + self._timeouts.between_tokens_s, self._ends)
+
+    async def read_all(self) -> bytes:
+        """The whole body, bounded by MAX_BODY_BYTES."""
+        pieces: list[bytes] = []
+        size = 0
+        while piece := await self.read():
+            size += len(piece)
+            if size > MAX_BODY_BYTES:
+                raise UpstreamUnavailableError(
+                    "The provider's answer is too large.", provider=self._provider
+                )
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def drain(self) -> None:
+        """Reads to the end if that is near, so that the connection can serve again."""
+        try:
+            async with asyncio.timeout(_DRAIN_S):
+                while await self._response.content.readany():
+                    pass
+        except (TimeoutError, aiohttp.ClientError):
+            self._response.close()
+
+
+class Upstream:
+    """One provider's connections: one session for as long as the server runs."""
+
+    def __init__(self, provider: str, *, timeouts: Timeouts, pool_size: int) -> None:
+        self.provider = provider
+        self._timeouts = timeouts
+        self._pool_size = pool_size
+        self._session: aiohttp.ClientSession | None = None
+
+    @asynccontextmanager
+    async def post(self, url: URL, headers: CIMultiDict[str], body: bytes) -> AsyncIterator[Reply]:
+        """Posts a body. Leaving before the answer's end closes the connection: it stops there."""
+        started = asyncio.get_running_loop().time()
+        limit = started + min(self._timeouts.first_token_s, self._timeouts.total_s)
+        with failures(self.provider):
+            async with asyncio.timeout_at(limit):
+                response = await self._connected().post(
+                    url, data=body, headers=headers, allow_redirects=False
+                )
+        try:
+            yield Reply(response, self.provider, self._timeouts, started)
+        finally:
+            if response.content.at_eof():
+                response.release()
+            else:
+                response.close()
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _connected(self) -> aiohttp.ClientSession:
+        # Made on first use, because a session belongs to the running loop.
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=self._pool_size, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=30
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s),
+                auto_decompress=False,
+                skip_auto_headers=("Accept-Encoding", "User-Agent"),
+                read_bufsize=_READ_BUFFER_BYTES,
+            )
+        return self._session
+
+
+@contextmanager
+def failures(provider: str) -> Iterator[None]:
+    """Tells by type and phase, never by text, what an I/O error means."""
+    try:
+        yield
+    except aiohttp.ConnectionTimeoutError as error:
+        raise UpstreamUnavailableError(
+            "The provider did not accept the connection in time.", provider=provider
+        ) from error
+    except TimeoutError as error:
+        raise UpstreamTimeoutError(
+            "The provider did not answer in time.", provider=provider
+        ) from error
+    except aiohttp.ClientConnectorError as error:
+        raise UpstreamUnavailableError(
+            "The provider could not be reached.", provider=provider
+        ) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise UpstreamUnavailableError(
+            "The provider broke off the connection.", provider=provider
+        ) from error

@@ -1,0 +1,1 @@
+"""Where requests go: the routing table, the strategies, the attempts."""

@@ -1,0 +1,108 @@
+"""What the providers offer: the models declared, or those that a provider lists now."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ailb_server.domain.errors import AilbError
+from ailb_server.domain.target import Price, Target
+from ailb_server.routing.ledger import DOWN_AFTER, Ledger
+from ailb_server.routing.table import Offer, RoutingTable, compile_table
+
+_log = logging.getLogger(__name__)
+
+
+class Listing(Protocol):
+    """The part of a provider that the catalogue asks."""
+
+    async def list_models(self) -> Sequence[str] | None:
+        """See `ChatProvider.list_models`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A provider as configured. Without `models` its own listing is used."""
+
+    provider: str
+    owned_by: str
+    listing: Listing
+    models: tuple[str, ...] = ()
+    weight: int = 1
+    prices: Mapping[str, Price] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderHealth:
+    """`problem` is empty for a provider that works, as far as it was tried."""
+
+    provider: str
+    problem: str
+
+
+class Catalogue:
+    """Holds the current routing table; `refresh` builds a new one and swaps it in."""
+
+    def __init__(
+        self,
+        declarations: Sequence[Declaration],
+        ledger: Ledger,
+        aliases: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        self._declarations = tuple(declarations)
+        self._ledger = ledger
+        self._aliases = aliases or {}
+        self._listed: dict[str, tuple[str, ...]] = {}
+        self._problems: dict[str, str] = {}
+        self.table: RoutingTable = self._compile()
+
+    async def refresh(self) -> None:
+        """Asks every provider for its models, all at once; who fails keeps what it had."""
+        await asyncio.gather(*(self._ask(declaration) for declaration in self._declarations))
+        self.table = self._compile()
+        self._ledger.forget_except(self.table.targets())
+
+    def health(self) -> list[ProviderHealth]:
+        """Every provider, by its last listing and its last attempts."""
+        return [
+            ProviderHealth(d.provider, self._problems.get(d.provider) or self._failing(d.provider))
+            for d in self._declarations
+        ]
+
+    def _failing(self, provider: str) -> str:
+        states = self._ledger.by_provider(provider)
+        failing = [s for s in states.values() if s.consecutive_failures >= DOWN_AFTER]
+        if failing and len(failing) == len(states):
+            return f"the last {failing[0].consecutive_failures} attempts failed"
+        return ""
+
+    async def _ask(self, declaration: Declaration) -> None:
+        name = declaration.provider
+        try:
+            models = await declaration.listing.list_models()
+        except AilbError as error:
+            self._note(name, str(error))
+            return
+        if models is not None:
+            self._listed[name] = tuple(models)
+        silent = models is None and not declaration.models
+        self._note(name, "it lists no models: declare them" if silent else "")
+
+    def _note(self, provider: str, problem: str) -> None:
+        if problem != self._problems.get(provider, ""):
+            state = "is well" if not problem else f"has a problem: {problem}"
+            _log.warning("provider %s %s", provider, state)
+        self._problems[provider] = problem
+
+    def _compile(self) -> RoutingTable:
+        return compile_table([self._offer(d) for d in self._declarations], self._aliases)
+
+    def _offer(self, declaration: Declaration) -> Offer:
+        prices = declaration.prices or {}
+        targets = tuple(
+            Target(declaration.provider, model, declaration.weight, prices.get(model))
+            for model in declaration.models or self._listed.get(declaration.provider, ())
+        )
+        return Offer(declaration.provider, declaration.owned_by, targets)

@@ -1,0 +1,81 @@
+"""Tries a plan's targets until one gives its first valid chunk."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from ailb_server.domain.chat import ChatChunk, ChatRequest
+from ailb_server.domain.errors import UpstreamError, UpstreamUnavailableError
+from ailb_server.domain.ports import ChatProvider
+from ailb_server.domain.target import Target
+from ailb_server.routing.ledger import Ledger
+
+# Tells of each attempt's first chunk or failure: the target, seconds, and the reason of a failure.
+AttemptSeen = Callable[[Target, float, str | None], None]
+
+
+@dataclass(slots=True)
+class Answer:
+    """A target's answer, begun: `first` is valid, `rest` may still fail.
+
+    `waited_s` is the time spent on upstreams, all attempts together, until `first`.
+    """
+
+    target: Target
+    first: ChatChunk
+    rest: AsyncIterator[ChatChunk]
+    waited_s: float
+
+
+class Dispatcher:
+    """Opens plans at the providers."""
+
+    def __init__(
+        self, providers: Mapping[str, ChatProvider], ledger: Ledger, attempt_seen: AttemptSeen
+    ) -> None:
+        self._providers = providers
+        self._ledger = ledger
+        self._attempt_seen = attempt_seen
+
+    @asynccontextmanager
+    async def open(self, plan: Sequence[Target], request: ChatRequest) -> AsyncIterator[Answer]:
+        """The first answer that begins; before that, every failover error moves to the next target.
+
+        Raises the last target's error if none answers. Leaving the context ends the upstream call.
+        """
+        started = time.perf_counter()
+        async with AsyncExitStack() as stack:
+            target, first, rest = await self._first(stack, plan, request)
+            yield Answer(target, first, rest, time.perf_counter() - started)
+
+    async def _first(
+        self, stack: AsyncExitStack, plan: Sequence[Target], request: ChatRequest
+    ) -> tuple[Target, ChatChunk, AsyncIterator[ChatChunk]]:
+        failure: UpstreamError | None = None
+        for target in plan:
+            try:
+                return target, *await self._attempt(stack, target, request)
+            except UpstreamError as error:
+                if not error.failover:
+                    raise
+                failure = error
+        raise failure or UpstreamUnavailableError("No target could answer.", model=request.model)
+
+    async def _attempt(
+        self, stack: AsyncExitStack, target: Target, request: ChatRequest
+    ) -> tuple[ChatChunk, AsyncIterator[ChatChunk]]:
+        started = time.perf_counter()
+        async with AsyncExitStack() as attempt:
+            try:
+                state = attempt.enter_context(self._ledger.attempt(target))
+                provider = self._providers[target.provider]
+                chunks = await attempt.enter_async_context(provider.open(request, target.model))
+                first = await anext(chunks)
+            except UpstreamError as error:
+                self._attempt_seen(target, time.perf_counter() - started, error.reason.value)
+                raise
+            state.consecutive_failures = 0
+            self._attempt_seen(target, time.perf_counter() - started, None)
+            await stack.enter_async_context(attempt.pop_all())
+        return first, chunks
