@@ -1,0 +1,1 @@
+"""What several test rings use: real servers, started once."""
