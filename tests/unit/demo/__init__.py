@@ -1,0 +1,1 @@
+"""The demo provider: its wire format, its faults, and what an observer sees."""
