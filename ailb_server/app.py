@@ -1,0 +1,239 @@
+"""The composition root: the one module that knows every concrete class."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Sequence
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+from prometheus_client import start_http_server
+from pydantic import AnyHttpUrl
+
+from ailb.openai.v1 import openai_service_pb2_grpc
+from ailb.v1 import (
+    chat_service_pb2_grpc,
+    health_service_pb2_grpc,
+    metrics_service_pb2_grpc,
+    model_service_pb2_grpc,
+)
+from ailb_server.api.chat_service import ChatService
+from ailb_server.api.edge import Edge
+from ailb_server.api.health_service import HealthService, Instance
+from ailb_server.api.metrics_service import MetricsService
+from ailb_server.api.model_service import ModelService
+from ailb_server.api.openai_service import OpenAIService
+from ailb_server.demo.server import DemoServer
+from ailb_server.pipeline.chat import ChatPipeline
+from ailb_server.pipeline.metering import Metering
+from ailb_server.providers.openai import OpenAIProvider
+from ailb_server.providers.openai_account import OpenAIAccount
+from ailb_server.providers.upstream import Timeouts, Upstream
+from ailb_server.routing.catalogue import Catalogue, Declaration
+from ailb_server.routing.dispatcher import Dispatcher
+from ailb_server.routing.ledger import Ledger
+from ailb_server.routing.router import Router
+from ailb_server.routing.strategies import strategies
+from ailb_server.server import GrpcServer, PortTakenError, Register
+from ailb_server.settings import Configuration, ProviderSettings, Settings
+from ailb_server.storage.migrations import MigrationError, migrate
+from ailb_server.storage.pool import Store, StoreUnavailableError
+from ailb_server.telemetry.metrics import Metrics
+
+VERSION = metadata.version("ailb-server")
+DEMO = "demo"
+DEMO_OWNER = "ailb-demo"
+# How long a start waits for the providers' listings before it serves what it knows.
+_FIRST_LISTING_S = 2.0
+
+# What `Gateway.start` raises when its surroundings do not let it start.
+START_ERRORS = (StoreUnavailableError, MigrationError, PortTakenError)
+
+_log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """One instance: everything that runs in one process, from start to close."""
+
+    def __init__(self, configuration: Configuration, database_url: str, migrations: Path) -> None:
+        self._configuration = configuration
+        self._settings = configuration.settings
+        self._migrations = migrations
+        self._database_url = database_url
+        self._closing = contextlib.AsyncExitStack()
+        self._server: GrpcServer | None = None
+        self._catalogue: Catalogue | None = None
+        self.providers: tuple[ProviderSettings, ...] = configuration.providers
+
+    async def start(self, *, port: int | None = None) -> int:
+        """Store, migrations, providers, server, in this order; returns the gRPC port.
+
+        Raises StoreUnavailableError, MigrationError or PortTakenError; what had started is closed.
+        """
+        try:
+            return await self._start(self._settings.grpc_port if port is None else port)
+        except BaseException:
+            await self.close()
+            raise
+
+    def models(self) -> tuple[str, ...]:
+        """The names that callers may ask for now, in the providers' order."""
+        return tuple(self._catalogue.table.models) if self._catalogue else ()
+
+    async def drain(self) -> None:
+        """Takes nothing new and lets running calls end, bounded by DRAIN_TIMEOUT_S."""
+        if self._server is not None:
+            await self._server.drain(self._settings.drain_timeout_s)
+
+    async def close(self) -> None:
+        """Closes what `start` opened, newest first."""
+        await self._closing.aclose()
+
+    async def _start(self, port: int) -> int:
+        settings = self._settings
+        for name in settings.unserved():
+            _log.warning("%s is set, but this version does not serve that provider", name)
+        metrics = Metrics(settings.module_id, VERSION)
+        store = await self._open_store()
+        if settings.demo_provider:
+            await self._start_demo()
+        ledger = Ledger()
+        providers = {p.name: self._provider(p) for p in self.providers}
+        catalogue = Catalogue(
+            [_declaration(p, providers[p.name]) for p in self.providers],
+            ledger,
+            self._configuration.aliases,
+        )
+        self._catalogue = catalogue
+        await self._keep_fresh(catalogue)
+        strategy = strategies(ledger, random.SystemRandom())[settings.routing_strategy]
+        pipeline = ChatPipeline(
+            router=Router(catalogue, strategy),
+            dispatcher=Dispatcher(providers, ledger, metrics.attempt),
+            observer=Metering(metrics),
+        )
+        instance = Instance(settings.module_id, VERSION, self._is_draining)
+        health = HealthService(instance, catalogue, store.ping)
+        return await self._serve(port, metrics, _services(pipeline, catalogue, metrics, health))
+
+    async def _open_store(self) -> Store:
+        settings = self._settings
+        store = Store(self._database_url, size=settings.database_pool_size)
+        self._closing.push_async_callback(store.close)
+        await store.wait_ready(settings.database_connect_timeout_s)
+        for name in await migrate(self._database_url, self._migrations):
+            _log.info("applied migration %s", name)
+        await store.open()
+        return store
+
+    async def _start_demo(self) -> None:
+        demo = DemoServer()
+        url = await demo.start()
+        self._closing.push_async_callback(demo.stop)
+        self.providers = (*self.providers, demo_provider(url))
+
+    def _provider(self, settings: ProviderSettings) -> OpenAIProvider:
+        key = settings.api_key.get_secret_value() if settings.api_key else None
+        account = OpenAIAccount(
+            settings.name, str(settings.base_url), key, headers=settings.headers
+        )
+        upstream = Upstream(
+            settings.name,
+            timeouts=_timeouts(self._settings),
+            pool_size=self._settings.upstream_pool_size,
+        )
+        provider = OpenAIProvider(settings.name, account, upstream)
+        self._closing.push_async_callback(provider.close)
+        return provider
+
+    async def _keep_fresh(self, catalogue: Catalogue) -> None:
+        first = asyncio.Event()
+        task = asyncio.create_task(
+            _refresh_for_ever(catalogue, self._settings.provider_refresh_s, first)
+        )
+        self._closing.push_async_callback(_cancel, task)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(first.wait(), _FIRST_LISTING_S)
+
+    async def _serve(self, port: int, metrics: Metrics, services: Sequence[Register]) -> int:
+        settings = self._settings
+        limit = settings.max_concurrent_requests
+        server = GrpcServer(Edge(limit), services, max_calls=limit)
+        bound = await server.start(settings.host, port)
+        self._server = server
+        self._closing.push_async_callback(server.stop)
+        if settings.metrics_port is not None:
+            self._serve_metrics(settings.metrics_port, metrics)
+        return bound
+
+    def _serve_metrics(self, port: int, metrics: Metrics) -> None:
+        try:
+            http, thread = start_http_server(port, self._settings.host, metrics.registry)
+        except OSError as error:
+            raise PortTakenError(f"METRICS_PORT {port} is taken.") from error
+        self._closing.callback(thread.join)
+        self._closing.callback(http.server_close)
+        self._closing.callback(http.shutdown)
+
+    def _is_draining(self) -> bool:
+        return self._server is not None and self._server.draining
+
+
+def demo_provider(url: str) -> ProviderSettings:
+    """The demo provider as routing sees it: one of OpenAI's format, labelled."""
+    return ProviderSettings(name=DEMO, base_url=AnyHttpUrl(url), owned_by=DEMO_OWNER)
+
+
+def _services(
+    pipeline: ChatPipeline, catalogue: Catalogue, metrics: Metrics, health: HealthService
+) -> Sequence[Register]:
+    return (
+        partial(
+            openai_service_pb2_grpc.add_OpenAIServiceServicer_to_server, OpenAIService(pipeline)
+        ),
+        partial(chat_service_pb2_grpc.add_ChatServiceServicer_to_server, ChatService(pipeline)),
+        partial(model_service_pb2_grpc.add_ModelServiceServicer_to_server, ModelService(catalogue)),
+        partial(
+            metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server, MetricsService(metrics)
+        ),
+        partial(health_service_pb2_grpc.add_HealthServiceServicer_to_server, health),
+    )
+
+
+def _declaration(settings: ProviderSettings, provider: OpenAIProvider) -> Declaration:
+    return Declaration(
+        provider=settings.name,
+        owned_by=settings.owned_by or settings.name,
+        listing=provider,
+        models=settings.models,
+        weight=settings.weight,
+        prices={model: price.price() for model, price in settings.prices.items()},
+    )
+
+
+def _timeouts(settings: Settings) -> Timeouts:
+    return Timeouts(
+        connect_s=settings.connect_timeout_s,
+        first_token_s=settings.first_token_timeout_s,
+        between_tokens_s=settings.between_tokens_timeout_s,
+        total_s=settings.total_timeout_s,
+    )
+
+
+async def _refresh_for_ever(catalogue: Catalogue, every_s: float, first: asyncio.Event) -> None:
+    while True:
+        try:
+            await catalogue.refresh()
+        except Exception:  # noqa: BLE001
+            # A fault of ours must not end the refreshing for good, nor pass unseen.
+            _log.exception("the providers' models could not be refreshed")
+        first.set()
+        await asyncio.sleep(every_s)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,44 @@
+"""Runs one instance until a signal asks it to end."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Signals:
+    """SIGINT and SIGTERM as events: the first sets `end`, the second `now`."""
+
+    def __init__(self) -> None:
+        self.end = asyncio.Event()
+        self.now = asyncio.Event()
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Catches them within the running loop."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._received)
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    def _received(self) -> None:
+        (self.now if self.end.is_set() else self.end).set()
+
+
+async def unless(event: asyncio.Event, work: Awaitable[object]) -> None:
+    """Awaits `work`, or gives it up once `event` is set."""
+    task = asyncio.ensure_future(work)
+    waiter = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait((task, waiter), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+    finally:
+        waiter.cancel()
+        task.cancel()

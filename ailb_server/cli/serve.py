@@ -1,0 +1,82 @@
+"""`ailb serve` and `ailb migrate`: the gateway without embedded parts."""
+
+import ipaddress
+import logging
+
+import typer
+
+from ailb_server.app import START_ERRORS, VERSION, Gateway
+from ailb_server.cli.running import Signals, unless
+from ailb_server.local.resources import data_dir
+from ailb_server.settings import Configuration, SettingsError
+from ailb_server.storage.migrations import migrate
+
+_log = logging.getLogger(__name__)
+
+
+async def run(configuration: Configuration) -> int:
+    """0 after a signal and a drain; 1, with the reason, if it cannot start; 2 if not configured."""
+    settings = configuration.settings
+    try:
+        database_url = _database_url(configuration)
+        _check_providers(configuration)
+    except SettingsError as error:
+        typer.echo(str(error), err=True)
+        return 2
+    signals = Signals()
+    with signals.caught():
+        gateway = Gateway(configuration, database_url, data_dir("migrations"))
+        try:
+            port = await gateway.start()
+        except START_ERRORS as error:
+            typer.echo(f"ailb: {error}", err=True)
+            return 1
+        _log.info("AILB %s serves on %s:%d", VERSION, settings.host, port)
+        _warn_if_open(settings.host)
+        await signals.end.wait()
+        _log.info("draining for at most %g s", settings.drain_timeout_s)
+        await unless(signals.now, gateway.drain())
+        await gateway.close()
+        _log.info("stopped")
+    return 0
+
+
+async def migrate_database(configuration: Configuration) -> int:
+    """Prints one line for each file applied."""
+    try:
+        applied = await migrate(_database_url(configuration), data_dir("migrations"))
+    except (SettingsError, *START_ERRORS) as error:
+        typer.echo(f"ailb: {error}", err=True)
+        return 1
+    for name in applied:
+        typer.echo(f"applied {name}")
+    typer.echo("The database is up to date.")
+    return 0
+
+
+def _database_url(configuration: Configuration) -> str:
+    url = configuration.settings.database_url
+    if url is None:
+        raise SettingsError(
+            ["DATABASE_URL: is needed, such as postgresql://user:password@host:5432/ailb"]
+        )
+    return str(url)
+
+
+def _check_providers(configuration: Configuration) -> None:
+    if not configuration.providers and not configuration.settings.demo_provider:
+        raise SettingsError(
+            [
+                "OPENAI_API_KEY, OPENAI_BASE_URL or providers in AILB_CONFIG: at least one provider"
+                " is needed (DEMO_PROVIDER=true for the demo)"
+            ]
+        )
+
+
+def _warn_if_open(host: str) -> None:
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback:
+        _log.warning("no key is asked for: whoever reaches %s can spend the providers' money", host)

@@ -1,0 +1,43 @@
+"""`ailb up`, from its start to its exit status."""
+
+import asyncio
+
+import typer
+
+from ailb_server.app import START_ERRORS
+from ailb_server.cli.running import Signals, unless
+from ailb_server.local.up import UP_ERRORS, Everything, PartDiedError
+from ailb_server.settings import Configuration
+
+
+async def run(configuration: Configuration) -> int:
+    """0 after a signal; 1, with the reason, if a part cannot start or dies."""
+    signals = Signals()
+    with signals.caught():
+        everything = Everything(configuration)
+        try:
+            starting = asyncio.create_task(everything.start())
+            await unless(signals.end, asyncio.wait((starting,)))
+            if signals.end.is_set():
+                await _give_up(starting)
+                return 0
+            typer.echo(starting.result().banner())
+            await unless(signals.end, everything.watch())
+        except PartDiedError as error:
+            typer.echo(f"ailb: {error}; stopping the rest.", err=True)
+            await everything.stop()
+            return 1
+        except (*START_ERRORS, *UP_ERRORS) as error:
+            typer.echo(f"ailb: {error}", err=True)
+            return 1
+        typer.echo("Stopping: running calls may end. Ctrl-C again to stop now.")
+        await unless(signals.now, everything.drain())
+        await everything.stop()
+        typer.echo("Stopped.")
+    return 0
+
+
+async def _give_up(starting: asyncio.Task[object]) -> None:
+    """Cancels a start; it stops by itself what it had started."""
+    starting.cancel()
+    await asyncio.wait((starting,))

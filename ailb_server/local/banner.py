@@ -1,0 +1,69 @@
+"""What `ailb up` says once it is ready."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ailb_server.app import DEMO_OWNER, VERSION
+from ailb_server.settings import ProviderSettings, Settings
+
+_MODELS_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What runs, and where."""
+
+    settings: Settings
+    providers: tuple[ProviderSettings, ...]
+    models: tuple[str, ...]
+    database_url: str
+    data_dir: Path
+
+    def banner(self) -> str:
+        """A few lines for people: addresses, providers, and the line to try."""
+        settings = self.settings
+        rest = f"http://{settings.host}:{settings.http_port}"
+        rows = [
+            ("REST", f"{rest}/v1", "OpenAI's API, through Envoy; also /healthz, /metrics"),
+            ("gRPC", f"{settings.host}:{settings.grpc_port}", "ailb.v1, with reflection"),
+            ("Postgres", self.database_url, ""),
+            ("Data", str(self.data_dir), ""),
+            *(self._provider_row(provider) for provider in self.providers),
+            ("Models", self._models(), ""),
+        ]
+        table = "\n".join(_row(*row) for row in rows)
+        return (
+            f"\nAILB {VERSION} is up. Ctrl-C stops everything."
+            f"\nNo key is asked for: whoever reaches {settings.host} may use it.\n\n{table}\n\n"
+            f"Try it:\n\n{self._curl(rest)}\n"
+        )
+
+    def _provider_row(self, provider: ProviderSettings) -> tuple[str, str, str]:
+        if provider.owned_by == DEMO_OWNER:
+            return (
+                "Provider",
+                f"{provider.name} (DEMO)",
+                "invented answers, offline. For real ones set OPENAI_API_KEY or OPENAI_BASE_URL",
+            )
+        return "Provider", f"{provider.name}  {provider.base_url}", ""
+
+    def _models(self) -> str:
+        if not self.models:
+            return "none yet: the provider lists none or cannot be reached"
+        more = len(self.models) - _MODELS_SHOWN
+        return ", ".join(self.models[:_MODELS_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+    def _curl(self, rest: str) -> str:
+        body = {
+            "model": self.models[0] if self.models else "MODEL",
+            "messages": [{"role": "user", "content": "Say hello!"}],
+        }
+        return (
+            f"  curl {rest}/v1/chat/completions -H 'content-type: application/json' \\\n"
+            f"    -d '{json.dumps(body)}'\n"
+        )
+
+
+def _row(name: str, value: str, note: str) -> str:
+    return f"  {name:<9} {value}" + (f"   {note}" if note else "")

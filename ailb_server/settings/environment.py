@@ -1,0 +1,174 @@
+"""The environment's names, defaults and meanings; `docs/configuration.md` is made from them."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AnyHttpUrl, Field, PostgresDsn, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Names = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """Every setting. A variable is named as the field, in capitals; an empty one is not set."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    host: str = Field(
+        "127.0.0.1",
+        description="Address that the gRPC server (and, with `ailb up`, Envoy) listens on.",
+    )
+    http_port: Port = Field(8080, description="REST port: Envoy, started by `ailb up`.")
+    grpc_port: Port = Field(50051, description="gRPC port.")
+    metrics_port: Port | None = Field(
+        None,
+        description="If set, Prometheus's own endpoint listens here too. `GET /metrics` on the REST"
+        " port works without it.",
+    )
+    module_id: str = Field(
+        "ailb-1",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="This instance's name in status, metrics and logs.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Log lines below this level are dropped."
+    )
+    log_format: Literal["json", "text"] | None = Field(
+        None, description="Default: `text` for `ailb up`, `json` for `ailb serve`."
+    )
+    ailb_config: Path | None = Field(
+        None,
+        description="YAML file for what an environment cannot say: see [the file](#the-yaml-file).",
+    )
+    ailb_data_dir: Path | None = Field(
+        None,
+        description="Where `ailb up` keeps its Postgres. Default: `~/.local/share/ailb`.",
+    )
+
+    openai_api_key: SecretStr | None = Field(
+        None, description="Credential of the provider `openai`."
+    )
+    openai_base_url: AnyHttpUrl | None = Field(
+        None,
+        description="Base URL of the provider `openai`: any server of OpenAI's format. Default, if"
+        " a key is set: `https://api.openai.com/v1`.",
+    )
+    openai_models: Names = Field(
+        (),
+        description="Its models, separated by commas. Default: those that its `GET /models` lists.",
+    )
+    anthropic_api_key: SecretStr | None = Field(
+        None, description="Reserved for the provider `anthropic`; this version does not serve it."
+    )
+    anthropic_base_url: AnyHttpUrl | None = Field(
+        None, description="Reserved for the provider `anthropic`; this version does not serve it."
+    )
+    anthropic_models: Names = Field(
+        (), description="Reserved for the provider `anthropic`; this version does not serve it."
+    )
+    ollama_base_url: AnyHttpUrl | None = Field(
+        None,
+        description="Reserved for Ollama's native API; this version does not serve it. Ollama's"
+        " OpenAI-compatible side works today: `OPENAI_BASE_URL=http://localhost:11434/v1`.",
+    )
+    demo_provider: bool = Field(
+        default=False,
+        description="Starts the built-in demo provider, deterministic and offline. `ailb up` starts"
+        " it by itself when no other provider is configured.",
+    )
+
+    routing_strategy: Literal["load_balanced", "round_robin", "failover", "random"] = Field(
+        "load_balanced", description="How a target is chosen among those that serve a model."
+    )
+    connect_timeout_s: Seconds = Field(5, description="Until a provider accepts the connection.")
+    first_token_timeout_s: Seconds = Field(
+        120, description="Until a provider's answer begins; for a whole answer, until it is there."
+    )
+    between_tokens_timeout_s: Seconds = Field(
+        120, description="The longest pause within a provider's stream."
+    )
+    total_timeout_s: Seconds = Field(600, description="The longest that an answer may take.")
+    upstream_pool_size: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        1000, description="Connections to one provider."
+    )
+    provider_refresh_s: Seconds = Field(
+        60, description="How often providers are asked for their models, which shows their health."
+    )
+
+    max_concurrent_requests: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        1000, description="Calls that run at once; beyond it they are refused with 503."
+    )
+    drain_timeout_s: Seconds = Field(
+        30, description="How long running calls may take to end after SIGTERM."
+    )
+
+    database_url: PostgresDsn | None = Field(
+        None,
+        description="Postgres with pgvector. Needed by `ailb serve` and `ailb migrate`; `ailb up`"
+        " brings its own.",
+    )
+    database_pool_size: Annotated[int, Field(ge=1, le=1000)] = Field(
+        10, description="Connections to Postgres."
+    )
+    database_connect_timeout_s: Seconds = Field(
+        30, description="How long a start waits for Postgres before it gives up."
+    )
+
+    enable_memory: bool = Field(
+        default=True,
+        description="Conversation memory. This version has none yet: `session_id` is taken out of"
+        " requests and named in `x-ailb-ignored-params`.",
+    )
+    enable_rag: bool = Field(
+        default=False, description="Knowledge (RAG). This version has none yet and refuses `true`."
+    )
+    memory_backend: Literal["pgvector"] = Field(
+        "pgvector", description="Where conversations are kept. Only `pgvector`."
+    )
+    rag_backend: Literal["pgvector"] = Field(
+        "pgvector", description="Where knowledge is kept. Only `pgvector`."
+    )
+
+    @field_validator("openai_models", "anthropic_models", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("memory_backend", "rag_backend", mode="before")
+    @classmethod
+    def _backend(cls, value: object) -> object:
+        if value != "pgvector":
+            raise ValueError("only pgvector is supported: set it to `pgvector` or remove it")
+        return value
+
+    @field_validator("enable_rag")
+    @classmethod
+    def _rag(cls, value: bool) -> bool:  # noqa: FBT001 - pydantic's signature
+        if value:
+            raise ValueError("this version has no knowledge (RAG) yet: leave it false")
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.connect_timeout_s > self.total_timeout_s:
+            raise ValueError("CONNECT_TIMEOUT_S: must not exceed TOTAL_TIMEOUT_S")
+        ports = [self.http_port, self.grpc_port, self.metrics_port]
+        chosen = [port for port in ports if port is not None]
+        if len(set(chosen)) < len(chosen):
+            raise ValueError("HTTP_PORT, GRPC_PORT, METRICS_PORT: must differ from each other")
+        return self
+
+    def unserved(self) -> list[str]:
+        """The variables that are set for providers this version does not serve."""
+        values = {
+            "ANTHROPIC_API_KEY": self.anthropic_api_key,
+            "ANTHROPIC_BASE_URL": self.anthropic_base_url,
+            "OLLAMA_BASE_URL": self.ollama_base_url,
+        }
+        return [name for name, value in values.items() if value is not None]

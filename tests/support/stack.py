@@ -1,0 +1,126 @@
+"""The whole path for tests: Envoy, the gateway, and demo servers as upstreams that can be watched."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from pydantic import SecretStr
+from typing_extensions import Self
+
+from ailb_server.app import Gateway
+from ailb_server.demo.received import Outcome, Received
+from ailb_server.demo.server import DemoServer
+from ailb_server.local.envoy import EmbeddedEnvoy
+from ailb_server.settings import Configuration, ProviderSettings, Settings
+from tests.support.loop_thread import LoopThread
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+KEY = "sk-test-credential"
+PATIENCE_S = 10.0
+
+
+class Upstream:
+    """A demo server, and what it has received."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.received: list[Received] = []
+        self.server = DemoServer(observe=self.received.append)
+
+    def last(self) -> Received:
+        """The newest chat request."""
+        return [r for r in self.received if r.path.endswith("/chat/completions")][-1]
+
+
+class Stack:
+    """Everything up on free ports. `upstreams` are providers, each with the demo's models.
+
+    `settings` are fields of Settings; timeouts are short unless they say otherwise.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        upstreams: tuple[str, ...] = ("openai",),
+        settings: Mapping[str, object] | None = None,
+        aliases: Mapping[str, tuple[str, ...]] | None = None,
+        extra: tuple[ProviderSettings, ...] = (),
+    ) -> None:
+        self._database_url = database_url
+        self.upstreams = {name: Upstream(name) for name in upstreams}
+        short = {
+            "connect_timeout_s": 1,
+            "first_token_timeout_s": 2,
+            "between_tokens_timeout_s": 1,
+            "total_timeout_s": 8,
+            "drain_timeout_s": 10,
+        }
+        self._settings = Settings.model_validate({**short, **(settings or {})})
+        self._aliases = aliases or {}
+        self._extra = extra
+        self._stack = ExitStack()
+        self.loop = LoopThread()
+        self.grpc = ""
+        self.rest = ""
+
+    def __enter__(self) -> Self:
+        self._stack.callback(self.loop.stop)
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def upstream(self) -> Upstream:
+        """The first upstream."""
+        return next(iter(self.upstreams.values()))
+
+    def outcome(self, received: Received) -> Outcome:
+        """How a request ended at its upstream; waits for the end, bounded."""
+        return self.loop.run(_over(received))
+
+    def _start(self) -> None:
+        providers = tuple(self._provider(u) for u in self.upstreams.values())
+        configuration = Configuration(self._settings, (*providers, *self._extra), self._aliases)
+        self.gateway = Gateway(configuration, self._database_url, REPOSITORY / "migrations")
+        port = self.loop.run(self.gateway.start(port=0))
+        self._stack.callback(lambda: self.loop.run(self.gateway.close()))
+        self.grpc = f"127.0.0.1:{port}"
+        self.envoy = EmbeddedEnvoy(port=0, upstream_ports=(port,))
+        self.loop.run(self.envoy.start())
+        self._stack.callback(lambda: self.loop.run(self.envoy.stop()))
+        self.rest = f"http://127.0.0.1:{self.envoy.port}"
+
+    def _provider(self, upstream: Upstream) -> ProviderSettings:
+        url = self.loop.run(upstream.server.start())
+        self._stack.callback(lambda: self.loop.run(upstream.server.stop()))
+        return ProviderSettings.model_validate(
+            {"name": upstream.name, "base_url": url, "api_key": SecretStr(KEY)}
+        )
+
+
+async def _over(received: Received) -> Outcome:
+    async with asyncio.timeout(PATIENCE_S):
+        return await received.over()
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Waits until `condition` holds; fails after PATIENCE_S."""
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.01)
