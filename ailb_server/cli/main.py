@@ -52,11 +52,14 @@ def envoy_config(
     upstream: Annotated[
         list[str] | None, typer.Option(help="host:port of a gRPC server; may be repeated.")
     ] = None,
+    mounted_as: Annotated[
+        str | None, typer.Option(help="Where Envoy will find the directory, in its container.")
+    ] = None,
 ) -> None:
     """Writes Envoy's configuration for HOST, HTTP_PORT and the given servers."""
     from ailb_server.cli.envoy_config import write
 
-    write(_configuration("text"), output, upstream or [])
+    write(_configuration("text"), output, upstream or [], mounted_as)
 
 
 def _configuration(log_format: str) -> "Configuration":

@@ -32,7 +32,10 @@ class Running:
             *(self._provider_row(provider) for provider in self.providers),
             ("Models", self._models(), ""),
         ]
-        table = "\n".join(_row(*row) for row in rows)
+        width = max(len(value) for _, value, note in rows if note)
+        table = "\n".join(
+            f"  {name:<9} {value:<{width}}  {note}".rstrip() for name, value, note in rows
+        )
         return (
             f"\nAILB {VERSION} is up. Ctrl-C stops everything."
             f"\nNo key is asked for: whoever reaches {settings.host} may use it.\n\n{table}\n\n"
@@ -63,7 +66,3 @@ class Running:
             f"  curl {rest}/v1/chat/completions -H 'content-type: application/json' \\\n"
             f"    -d '{json.dumps(body)}'\n"
         )
-
-
-def _row(name: str, value: str, note: str) -> str:
-    return f"  {name:<9} {value}" + (f"   {note}" if note else "")

@@ -1,14 +1,15 @@
-"""The whole path for tests: Envoy, the gateway, and demo servers as upstreams that can be watched."""
+"""The whole path for tests: Envoy, the gateway, and demo servers that can be watched."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from pydantic import SecretStr
-from typing_extensions import Self
 
 from ailb_server.app import Gateway
 from ailb_server.demo.received import Outcome, Received
@@ -28,6 +29,7 @@ class Upstream:
     def __init__(self, name: str) -> None:
         self.name = name
         self.received: list[Received] = []
+        self.url = ""
         self.server = DemoServer(observe=self.received.append)
 
     def last(self) -> Received:
@@ -100,17 +102,26 @@ class Stack:
         port = self.loop.run(self.gateway.start(port=0))
         self._stack.callback(lambda: self.loop.run(self.gateway.close()))
         self.grpc = f"127.0.0.1:{port}"
-        self.envoy = EmbeddedEnvoy(port=0, upstream_ports=(port,))
+        http_port = free_port()
+        self.envoy = EmbeddedEnvoy(host="127.0.0.1", port=http_port, upstream_ports=(port,))
         self.loop.run(self.envoy.start())
         self._stack.callback(lambda: self.loop.run(self.envoy.stop()))
-        self.rest = f"http://127.0.0.1:{self.envoy.port}"
+        self.rest = f"http://127.0.0.1:{http_port}"
 
     def _provider(self, upstream: Upstream) -> ProviderSettings:
-        url = self.loop.run(upstream.server.start())
+        url = upstream.url = self.loop.run(upstream.server.start())
         self._stack.callback(lambda: self.loop.run(upstream.server.stop()))
         return ProviderSettings.model_validate(
             {"name": upstream.name, "base_url": url, "api_key": SecretStr(KEY)}
         )
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 async def _over(received: Received) -> Outcome:
@@ -118,9 +129,9 @@ async def _over(received: Received) -> Outcome:
         return await received.over()
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    """Waits until `condition` holds; fails after PATIENCE_S."""
-    end = time.monotonic() + PATIENCE_S
+def eventually(condition: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
+    """Waits until `condition` holds; fails after `patience_s`."""
+    end = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < end, "it did not come true in time"
         time.sleep(0.01)

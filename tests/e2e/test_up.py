@@ -1,0 +1,190 @@
+"""`ailb up`, as a newcomer runs it: one process that brings everything and takes it away."""
+
+import json
+import os
+import signal
+import socket
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.command import Ailb, children_of, name_of
+from tests.support.stack import eventually, free_port
+
+READY = "Try it:"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> dict[str, object]:
+    """Free ports and a data directory with a space in its path."""
+    return {
+        "HTTP_PORT": free_port(),
+        "GRPC_PORT": free_port(),
+        "AILB_DATA_DIR": tmp_path / "my data",
+    }
+
+
+def ask(port: object, **fields: object) -> Any:
+    body = {"model": "demo", "messages": [{"role": "user", "content": "hello"}], **fields}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v1/chat/completions", json.dumps(body).encode()
+    )
+    with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+        return json.load(response)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_answers_and_leaves_nothing(
+    tmp_path: Path, place: dict[str, object], number: signal.Signals
+) -> None:
+    with Ailb("up", directory=tmp_path, environment=place) as ailb:
+        ailb.until(READY)
+        assert "demo (DEMO)" in ailb.output
+        answer = ask(place["HTTP_PORT"])
+        assert answer["choices"][0]["message"]["content"].startswith("[demo]")
+        parts = children_of(ailb.process.pid)
+        assert {"envoy", "postgres"} <= {name_of(pid) for pid in parts}
+        ailb.interrupt(number)
+        assert ailb.ends() == 0
+    assert "Stopped." in ailb.output
+    assert [pid for pid in parts if name_of(pid) in {"envoy", "postgres"}] == []
+
+
+def test_it_reads_dotenv_and_names_the_real_provider(
+    tmp_path: Path, place: dict[str, object]
+) -> None:
+    (tmp_path / ".env").write_text("OPENAI_BASE_URL=http://127.0.0.1:9/v1\nOPENAI_MODELS=m-1\n")
+    with Ailb("up", directory=tmp_path, environment=place) as ailb:
+        ailb.until(READY)
+        assert "http://127.0.0.1:9/v1" in ailb.output
+        assert '"m-1"' in ailb.output
+        assert "DEMO" not in ailb.output
+
+
+@pytest.mark.parametrize("name", ["HTTP_PORT", "GRPC_PORT"])
+def test_a_taken_port_is_named(tmp_path: Path, place: dict[str, object], name: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        place[name] = taken.getsockname()[1]
+        with Ailb("up", directory=tmp_path, environment=place) as ailb:
+            assert ailb.ends() == 1
+    assert f"{name} {place[name]}" in ailb.output
+    assert "Traceback" not in ailb.output
+
+
+@pytest.mark.parametrize("part", ["envoy", "postgres"])
+def test_a_part_that_dies_is_named(tmp_path: Path, place: dict[str, object], part: str) -> None:
+    with Ailb("up", directory=tmp_path, environment=place) as ailb:
+        ailb.until(READY)
+        parts = [pid for pid in children_of(ailb.process.pid) if name_of(pid) == part]
+        os.kill(min(parts), signal.SIGKILL)
+        assert ailb.ends() == 1
+    assert f"{part.capitalize()} ended by itself" in ailb.output
+
+
+def test_it_starts_again_after_it_was_killed(tmp_path: Path, place: dict[str, object]) -> None:
+    with Ailb("up", directory=tmp_path, environment=place) as ailb:
+        ailb.until(READY)
+        parts = children_of(ailb.process.pid)
+        ailb.interrupt(signal.SIGKILL)
+        ailb.ends()
+    # Envoy goes with its parent; Postgres stays for whoever comes next.
+    eventually(lambda: "envoy" not in {name_of(pid) for pid in parts})
+    with Ailb("up", directory=tmp_path, environment=place) as ailb:
+        ailb.until(READY)
+        assert ask(place["HTTP_PORT"])["choices"]
+        ailb.interrupt()
+        assert ailb.ends() == 0
+    assert [pid for pid in parts if name_of(pid) == "postgres"] == []
+
+
+def test_two_share_one_directory(tmp_path: Path, place: dict[str, object]) -> None:
+    other = {**place, "HTTP_PORT": free_port(), "GRPC_PORT": free_port()}
+    with (
+        Ailb("up", directory=tmp_path, environment=place) as first,
+        Ailb("up", directory=tmp_path, environment=other) as second,
+    ):
+        first.until(READY)
+        second.until(READY)
+        first.interrupt()
+        assert first.ends() == 0
+        assert ask(other["HTTP_PORT"])["choices"]
+        second.interrupt()
+        assert second.ends() == 0
+
+
+def test_running_streams_drain(tmp_path: Path, place: dict[str, object]) -> None:
+    with Ailb("up", directory=tmp_path, environment=place) as ailb:
+        ailb.until(READY)
+        body = {
+            "model": "demo",
+            "stream": True,
+            "messages": [{"role": "user", "content": "hello"}],
+            "demo": {"words": 40, "chunk_ms": 50},
+        }
+        url = f"http://127.0.0.1:{place['HTTP_PORT']}/v1/chat/completions"
+        request = urllib.request.Request(url, json.dumps(body).encode())
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+            assert response.readline().startswith(b"data: ")
+            ailb.interrupt()
+            ailb.until("Stopping")
+            rest = response.read()
+        assert rest.endswith(b"data: [DONE]\n\n")
+        assert ailb.ends() == 0
+
+
+def test_bad_values_stop_the_start_with_a_line_each(tmp_path: Path) -> None:
+    bad = {"HTTP_PORT": "eighty", "MEMORY_BACKEND": "chromadb", "ROUTING_STRATEGY": "best"}
+    with Ailb("up", directory=tmp_path, environment=bad) as ailb:
+        assert ailb.ends() == 2
+    lines = ailb.output.strip().splitlines()
+    assert {line.partition(":")[0] for line in lines} == set(bad)
+    assert "pgvector" in ailb.output
+
+
+def test_serve_needs_a_database_and_a_provider(tmp_path: Path) -> None:
+    with Ailb("serve", directory=tmp_path) as ailb:
+        assert ailb.ends() == 2
+    assert "DATABASE_URL" in ailb.output
+    url = {"DATABASE_URL": "postgresql://me:secret@127.0.0.1:9/x"}
+    with Ailb("serve", directory=tmp_path, environment=url) as ailb:
+        assert ailb.ends() == 2
+    assert "OPENAI_API_KEY" in ailb.output
+
+
+def test_serve_gives_up_on_a_store_that_stays_away(tmp_path: Path) -> None:
+    away = {
+        "DATABASE_URL": f"postgresql://me:secret@127.0.0.1:{free_port()}/x",
+        "DATABASE_CONNECT_TIMEOUT_S": 1,
+        "DEMO_PROVIDER": "true",
+    }
+    with Ailb("serve", directory=tmp_path, environment=away) as ailb:
+        assert ailb.ends() == 1
+    assert "127.0.0.1" in ailb.output
+    assert "secret" not in ailb.output
+    assert "Traceback" not in ailb.output
+
+
+def test_serve_answers_on_grpc_alone(tmp_path: Path, postgres_dsn: str) -> None:
+    port = free_port()
+    environment = {"DATABASE_URL": postgres_dsn, "DEMO_PROVIDER": "true", "GRPC_PORT": port}
+    with Ailb("serve", directory=tmp_path, environment=environment) as ailb:
+        ailb.until("serves on")
+        with Ailb("chat", "hello", "--target", f"127.0.0.1:{port}", directory=tmp_path) as client:
+            assert client.ends() == 0
+        assert "[demo]" in client.output
+        ailb.interrupt()
+        assert ailb.ends() == 0
+    json_lines = [json.loads(line) for line in ailb.output.splitlines()]
+    assert json_lines[-1]["message"] == "stopped"
+
+
+def test_migrate_says_what_it_did(tmp_path: Path, postgres_dsn: str) -> None:
+    environment = {"DATABASE_URL": postgres_dsn}
+    for expected in ("applied 0001", "up to date"):
+        with Ailb("migrate", directory=tmp_path, environment=environment) as ailb:
+            assert ailb.ends() == 0
+        assert expected in ailb.output
