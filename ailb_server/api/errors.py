@@ -19,8 +19,10 @@ DOMAIN = "ailb"
 # Metadata that Envoy's Lua filter turns into the status and the body of a REST error.
 HTTP_STATUS_KEY = "x-http-status"
 ERROR_BODY_KEY = "x-ailb-error"
-# gRPC's metadata is bounded by 8 KiB by default; a message is cut to stay well below.
-MAX_METADATA_MESSAGE = 2000
+# Clients of gRPC accept 8 KiB of metadata by default, beyond that they see another error. A message
+# is in it up to three times: percent-encoded, within the details, within the REST body.
+MAX_METADATA_MESSAGE = 1500
+MAX_METADATA_FACT = 256
 
 _log = logging.getLogger(__name__)
 
@@ -106,12 +108,11 @@ def openai_body(error: AilbError) -> bytes:
     """The error as OpenAI writes it; a provider's own body if it refused the caller's request."""
     if isinstance(error, UpstreamRejectedError) and error.reply.body:
         return error.reply.body
-    return _openai_json(error, str(error)).encode()
+    return _openai_json(error, str(error), error.facts.get("param")).encode()
 
 
-def _openai_json(error: AilbError, message: str) -> str:
+def _openai_json(error: AilbError, message: str, param: str | None) -> str:
     row = TABLE[error.reason]
-    param = error.facts.get("param")
     fields = {"message": message, "type": row.type, "param": param, "code": row.code}
     return json.dumps({"error": fields})
 
@@ -125,20 +126,37 @@ def response_metadata(error: AilbError) -> list[tuple[str, str]]:
 
 def rest_metadata(error: AilbError) -> list[tuple[str, str]]:
     """What lets Envoy render a typed method's error as OpenAI does."""
-    body = _openai_json(error, str(error)[:MAX_METADATA_MESSAGE])
+    param = _facts(error).get("param")
+    body = _openai_json(error, _cut(str(error), MAX_METADATA_MESSAGE), param)
     return [(HTTP_STATUS_KEY, str(http_status(error))), (ERROR_BODY_KEY, body)]
 
 
 def rpc_status(error: AilbError) -> Status:
     """`google.rpc.Status` with ErrorInfo and, if it is worth coming back, RetryInfo (AIP-193)."""
-    info = ErrorInfo(reason=error.reason.value, domain=DOMAIN, metadata=dict(error.facts))
+    info = ErrorInfo(reason=error.reason.value, domain=DOMAIN, metadata=_facts(error))
     details = [_packed(info)]
     if error.retry_after_s is not None:
         delay = duration_pb2.Duration()
         delay.FromMilliseconds(math.ceil(error.retry_after_s * 1000))
         details.append(_packed(RetryInfo(retry_delay=delay)))
     code: int = TABLE[error.reason].grpc.value[0]
-    return Status(code=code, message=str(error)[:MAX_METADATA_MESSAGE], details=details)
+    message = _cut(str(error), MAX_METADATA_MESSAGE)
+    return Status(code=code, message=message, details=details)
+
+
+def _facts(error: AilbError) -> dict[str, str]:
+    return {name: _cut(value, MAX_METADATA_FACT) for name, value in error.facts.items()}
+
+
+def _cut(text: str, limit: int) -> str:
+    """As much of the text as takes `limit` bytes percent-encoded, as grpc-message is."""
+    size = 0
+    for end, character in enumerate(text):
+        plain = " " <= character <= "~" and character != "%"
+        size += 1 if plain else 3 * len(character.encode())
+        if size > limit:
+            return text[:end]
+    return text
 
 
 def _packed(message: ErrorInfo | RetryInfo) -> any_pb2.Any:
