@@ -1,5 +1,6 @@
 """What a provider's error status means: whose fault it is. By status, never by text."""
 
+import math
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -23,6 +24,9 @@ _CREDENTIAL = frozenset(
 )
 # 408: the provider gave up waiting for itself or for us; 504: a proxy before it did.
 _TIMEOUT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT})
+
+
+MAX_RETRY_AFTER_S = 30 * 24 * 3600.0
 
 
 def status_error(
@@ -67,15 +71,19 @@ def _rejected(
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Seconds by `retry-after-ms` or `retry-after` (seconds or an HTTP date), RFC 9110 10.2.3.
 
-    None if absent or unreadable.
+    None if absent or unreadable; at most MAX_RETRY_AFTER_S.
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
-            return max(0.0, float(headers.get(name, "")) * unit)
+            return _bounded(float(headers.get(name, "")) * unit)
         except ValueError:
             continue
     try:
         when = parsedate_to_datetime(headers.get("retry-after", ""))
-    except (TypeError, ValueError):
+        return _bounded(when.timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
         return None
-    return max(0.0, when.timestamp() - time.time())
+
+
+def _bounded(seconds: float) -> float | None:
+    return None if math.isnan(seconds) else max(0.0, min(seconds, MAX_RETRY_AFTER_S))
