@@ -42,7 +42,9 @@ class OpenAIService(pb_grpc.OpenAIServiceServicer):
                 begun = True
                 await context.send_initial_metadata(answer_metadata(call, chat, answer))
                 async for chunk in answer.chunks:
-                    yield HttpBody(content_type=content_type, data=chunk.wire)
+                    # Empty where all that came was usage that the caller did not ask for.
+                    if chunk.wire:
+                        yield HttpBody(content_type=content_type, data=chunk.wire)
         except Exception as error:
             if not call.rest:
                 raise
@@ -68,5 +70,5 @@ def _failed(call: Call, error: AilbError) -> tuple[tuple[str, str], ...]:
 
 def _error_event(error: AilbError) -> HttpBody:
     """The status is spent: the stream's last event, without `[DONE]`."""
-    line = errors.openai_body(error).replace(b"\n", b" ")
+    line = b" ".join(errors.openai_body(error).splitlines())
     return HttpBody(content_type=_SSE, data=b"data: " + line + b"\n\n")

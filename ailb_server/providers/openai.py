@@ -72,8 +72,9 @@ class OpenAIProvider:
             if chunk and chunk.events:
                 reply.token_seen()
                 begun = True
-            # Comments before the first event are not an answer yet.
-            if chunk and chunk.wire and begun:
+            # Comments before the first event are not an answer yet. Usage that the caller does not
+            # see has no wire, and is metered all the same.
+            if chunk and begun and (chunk.wire or chunk.usage):
                 yield chunk
             if (not read and not reader.done) or (reader.done and not begun):
                 raise UpstreamUnavailableError(

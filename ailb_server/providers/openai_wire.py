@@ -63,9 +63,10 @@ class StreamReader:
         usage: TokenUsage | None = None
         for event in split_events(block):
             data = data_of(event)
-            if data is not None and data.strip() == b"[DONE]":
+            data = data.strip() if data else b""
+            if data == b"[DONE]":
                 self.done = True
-            elif data is not None:
+            elif data:
                 chunk = _object(data)
                 usage = usage_of(chunk.get("usage")) or usage
                 chunks.append(chunk)
@@ -118,4 +119,6 @@ def usage_of(usage: Json) -> TokenUsage | None:
 
 def _count(values: Json, name: str) -> int:
     value = values.get(name) if isinstance(values, dict) else None
-    return value if isinstance(value, int) and value > 0 else 0
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return max(0, int(value))

@@ -51,7 +51,7 @@ def data_of(event: bytes) -> bytes | None:
     """The data of one event, or None if it has none (a comment, a bare `event:` line)."""
     if event.startswith(b"data: ") and b"\n" not in event:
         return event[6:]
-    lines = [_value(line) for line in event.split(b"\n") if line.startswith((b"data:", b"data "))]
+    lines = [_value(line) for line in event.split(b"\n") if line.startswith(b"data:")]
     return b"\n".join(lines) if lines else None
 
 
