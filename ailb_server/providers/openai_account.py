@@ -80,11 +80,22 @@ class OpenAIAccount:
             raise UpstreamUnavailableError(
                 "The provider could not be reached.", provider=self._provider
             ) from error
-        return [model.id for model in page.data[:MAX_MODELS]]
+        except (AttributeError, TypeError, ValueError) as error:
+            # The SDK's ways of meeting an answer of another shape.
+            raise self._malformed() from error
+        if not isinstance(page.data, list):
+            raise self._malformed()
+        ids = [getattr(model, "id", None) for model in page.data[:MAX_MODELS]]
+        return [model for model in ids if model and isinstance(model, str)]
 
     async def close(self) -> None:
         """Closes the SDK's own connections."""
         await self._client.close()
+
+    def _malformed(self) -> UpstreamUnavailableError:
+        return UpstreamUnavailableError(
+            "The provider's model listing is malformed.", provider=self._provider
+        )
 
     def _failure(self, status: int) -> UpstreamMisconfiguredError | UpstreamUnavailableError:
         if status in (401, 403):

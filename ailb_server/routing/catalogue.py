@@ -60,9 +60,15 @@ class Catalogue:
 
     async def refresh(self) -> None:
         """Asks every provider for its models, all at once; who fails keeps what it had."""
-        await asyncio.gather(*(self._ask(declaration) for declaration in self._declarations))
+        asked = await asyncio.gather(
+            *(self._ask(declaration) for declaration in self._declarations), return_exceptions=True
+        )
         self.table = self._compile()
         self._ledger.forget_except(self.table.targets())
+        for fault in asked:
+            # One of ours: it must be seen, but not cost the other providers their models.
+            if fault is not None:
+                raise fault
 
     def health(self) -> list[ProviderHealth]:
         """Every provider, by its last listing and its last attempts."""
