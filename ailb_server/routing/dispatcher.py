@@ -71,7 +71,11 @@ class Dispatcher:
                 state = attempt.enter_context(self._ledger.attempt(target))
                 provider = self._providers[target.provider]
                 chunks = await attempt.enter_async_context(provider.open(request, target.model))
-                first = await anext(chunks)
+                first = await anext(chunks, None)
+                if first is None:
+                    raise UpstreamUnavailableError(
+                        "The provider's answer is empty.", provider=target.provider
+                    )
             except UpstreamError as error:
                 self._attempt_seen(target, time.perf_counter() - started, error.reason.value)
                 raise
