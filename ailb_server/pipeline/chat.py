@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest
@@ -44,10 +44,12 @@ class ChatPipeline:
                 record.target = answer.target
                 record.first_token_s = time.perf_counter() - started
                 record.overhead_s = max(0.0, record.first_token_s - answer.waited_s)
-                yield ChatAnswer(answer.target, record.overhead_s, _tallied(answer, record))
+                # Closed here: left to the collector, it would outlive the call as a stray task.
+                async with aclosing(_tallied(answer, record)) as chunks:
+                    yield ChatAnswer(answer.target, record.overhead_s, chunks)
 
 
-async def _tallied(answer: Answer, record: ChatRecord) -> AsyncIterator[ChatChunk]:
+async def _tallied(answer: Answer, record: ChatRecord) -> AsyncGenerator[ChatChunk, None]:
     record.usage = answer.first.usage
     yield answer.first
     async for chunk in answer.rest:
