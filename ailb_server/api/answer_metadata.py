@@ -12,8 +12,8 @@ def answer_metadata(
     `x-ailb-overhead-ms` (what AILB added before the first byte), `x-ailb-ignored-params`."""
     metadata = [
         (REQUEST_ID_KEY, call.request_id),
-        ("x-ailb-provider", _ascii(answer.target.provider)),
-        ("x-ailb-model", _ascii(answer.target.model)),
+        ("x-ailb-provider", _printable(answer.target.provider)),
+        ("x-ailb-model", _printable(answer.target.model)),
         ("x-ailb-overhead-ms", f"{answer.overhead_s * 1000:.2f}"),
     ]
     if request.own_fields:
@@ -21,5 +21,6 @@ def answer_metadata(
     return tuple(metadata)
 
 
-def _ascii(value: str) -> str:
-    return value.encode("ascii", "backslashreplace").decode()
+def _printable(value: str) -> str:
+    # A provider's listing may name a model in any characters, gRPC's metadata may not.
+    return value.encode("unicode_escape").decode()
