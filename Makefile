@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help up install install-dev test check format lint types contracts protos fresh generate docs lock bench clean
+.PHONY: help up install install-dev test check static format lint types contracts protos fresh generate baseline lock bench
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,7 +31,9 @@ $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml .constraints.txt
 test: install-dev ## Runs all tests, with an embedded Postgres and Envoy
 	$(BIN)/python -m pytest
 
-check: format lint types contracts protos fresh test ## Every check, then all tests
+check: static test ## Every static check, then all tests
+
+static: format lint types contracts protos fresh ## Format, lint, types, imports, protos, freshness
 
 format: install-dev
 	$(BIN)/ruff format --check .
@@ -47,16 +49,17 @@ contracts: install-dev
 
 protos: install-dev .deps
 	$(BIN)/buf lint
-	@# Compares with the last commit; a clone without one has nothing to compare with.
-	@if git rev-parse -q --verify HEAD >/dev/null 2>&1; then \
-	  $(BIN)/buf breaking --against '.git#subdir=.,ref=HEAD' ; fi
+	$(BIN)/buf breaking --against proto/baseline.binpb
 
 fresh: install-dev .deps ## Proves the generated code and documents fresh
-	@$(BIN)/python -m tests.shape.freshness
+	$(BIN)/python -m tests.shape.freshness
 
-generate: install-dev .deps ## Generates code, descriptors and documents
+generate: install-dev .deps ## Generates code, Envoy's descriptors and documents
 	$(BIN)/buf generate
 	$(BIN)/buf build -o envoy/ailb.binpb --as-file-descriptor-set --exclude-source-info
+
+baseline: install-dev .deps ## Promises the API as it is now: `buf breaking` compares with it
+	$(BIN)/buf build -o proto/baseline.binpb --exclude-source-info
 
 # google/api/*.proto, which buf needs beside ours.
 .deps: $(VENV)/.installed-dev

@@ -60,7 +60,7 @@ def _database_url(configuration: Configuration) -> str:
         raise SettingsError(
             ["DATABASE_URL: is needed, such as postgresql://user:password@host:5432/ailb"]
         )
-    return str(url)
+    return url.get_secret_value()
 
 
 def _check_providers(configuration: Configuration) -> None:

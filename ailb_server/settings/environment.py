@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AnyHttpUrl, Field, PostgresDsn, SecretStr, field_validator, model_validator
+from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -106,7 +106,7 @@ class Settings(BaseSettings):
         30, description="How long running calls may take to end after SIGTERM."
     )
 
-    database_url: PostgresDsn | None = Field(
+    database_url: SecretStr | None = Field(
         None,
         description="Postgres with pgvector. Needed by `ailb serve` and `ailb migrate`; `ailb up`"
         " brings its own.",
@@ -138,6 +138,14 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        # Not pydantic's PostgresDsn: that refuses a socket's directory as `?host=`.
+        if value and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must begin with postgresql://")
         return value
 
     @field_validator("memory_backend", "rag_backend", mode="before")

@@ -110,8 +110,9 @@ def children_of(pid: int) -> list[int]:
 
 
 def name_of(pid: int) -> str:
-    """The process's name; empty if it is gone."""
+    """The process's name; empty if it has ended, also if nobody took note of that yet."""
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        head, _, tail = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
     except OSError:
         return ""
+    return "" if tail.split()[0] == "Z" else head.partition("(")[2]
