@@ -8,7 +8,6 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
-    disable_created_metrics,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -29,8 +28,6 @@ class Metrics:
     """One instance's metrics in a registry of its own."""
 
     def __init__(self, module_id: str, version: str) -> None:
-        # A second series for each, that no query here needs.
-        disable_created_metrics()
         self.registry = CollectorRegistry()
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             self.registry.register(collector)

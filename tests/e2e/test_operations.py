@@ -5,6 +5,7 @@ import struct
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import grpc
@@ -200,7 +201,8 @@ async def test_grpc_health_and_reflection(stack: Stack) -> None:
     def ask() -> tuple[int, list[str]]:
         with grpc.insecure_channel(stack.grpc) as channel:
             request = health_pb2.HealthCheckRequest(service="ailb.v1.ChatService")
-            status = health_pb2_grpc.HealthStub(channel).Check(request, timeout=10).status
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            status = stub.Check(request, timeout=10).status
             return status, list(ProtoReflectionDescriptorDatabase(channel).get_services())
 
     status, services = await asyncio.to_thread(ask)
