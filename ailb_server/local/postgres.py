@@ -7,6 +7,7 @@ docs/decisions/0002-embedded-postgres.md for what was tried and why it is built 
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
@@ -59,6 +60,7 @@ class EmbeddedPostgres:
         self._settings = dict(settings or {})
         self._start_timeout_s = start_timeout_s
         self._programs = programs
+        self._calls = threading.Lock()
         self._users: FileLock | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -69,24 +71,26 @@ class EmbeddedPostgres:
         server died. Raises `PostgresError`.
         """
         try:
-            programs = self._programs or find_programs()
-            self._directory.create()
-            with self._directory.starting_or_stopping(_TURN_TIMEOUT_S):
-                self._bring_up(programs)
-                return self._dsn()
+            with self._calls:
+                programs = self._programs or find_programs()
+                self._directory.create()
+                with self._directory.starting_or_stopping(_TURN_TIMEOUT_S):
+                    self._bring_up(programs)
+                    return self._dsn()
         except OSError as error:
             raise PostgresError(f"cannot use {self._directory.root}: {error}") from error
 
     def stop(self) -> None:
         """Lets go of the server and, if nobody else uses it, stops it; bounded; may be repeated.
 
-        Raises `PostgresError` if the server does not stop.
+        Waits for a `start` that runs in another thread. Raises `PostgresError` if the server does
+        not stop.
         """
-        if self._users is None:
-            return
         try:
-            with self._directory.starting_or_stopping(_TURN_TIMEOUT_S):
-                self._leave()
+            with self._calls:
+                if self._users is not None:
+                    with self._directory.starting_or_stopping(_TURN_TIMEOUT_S):
+                        self._leave()
         except OSError as error:
             raise PostgresError(f"cannot stop Postgres: {error}") from error
 

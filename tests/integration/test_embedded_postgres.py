@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,18 @@ def test_start_and_stop_may_be_repeated_and_data_stay(make: Make, tmp_path: Path
     server.stop()
     with server as again:
         assert sql(again, "SELECT x FROM t") == "42"
+
+
+def test_stop_waits_for_a_start_in_another_thread(make: Make, tmp_path: Path) -> None:
+    """As when Ctrl-C comes while `ailb up` starts."""
+    server = make(tmp_path)
+    with ThreadPoolExecutor(1) as threads:
+        starting = threads.submit(server.start)
+        eventually((tmp_path / "data.new").exists, "initdb runs")
+        server.stop()
+        starting.result(timeout=60)
+    assert not server.alive()
+    assert not (tmp_path / "data" / "postmaster.pid").exists()
 
 
 @only_root
