@@ -1,0 +1,119 @@
+"""What is sent to an upstream, and what is read of a whole answer."""
+
+import orjson
+import pytest
+
+from ailb_server.api.openai_wire import parse_chat_request
+from ailb_server.domain.chat import Json, TokenUsage
+from ailb_server.providers.openai_wire import (
+    ErrorAnswerError,
+    MalformedAnswerError,
+    completion,
+    upstream_body,
+    usage_of,
+)
+
+_MESSAGES = b'"messages":[{"role":"user","content":"model"}]'
+
+
+def _sent(members: bytes, model: str = "m") -> bytes:
+    return upstream_body(parse_chat_request(b"{" + members + b"," + _MESSAGES + b"}"), model)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        b'"model":"m","x":1e3',
+        b'"model":"m","stream":false',
+        b'"stream":true,"model":"m","stream_options":{ "include_usage" : true }',
+    ],
+)
+def test_what_needs_no_edit_is_sent_as_it_came(members: bytes) -> None:
+    request = parse_chat_request(b"{" + members + b" , " + _MESSAGES + b"}\n")
+    assert upstream_body(request, "m") is request.body
+
+
+def test_the_providers_name_of_the_model_replaces_the_callers() -> None:
+    sent = _sent(b'"x":0.10, "model":"alias", "model_x":1', model="vendor/m")
+    assert sent == b'{"x":0.10,"model":"vendor/m","model_x":1,' + _MESSAGES + b"}"
+
+
+def test_own_fields_are_taken_out() -> None:
+    sent = _sent(
+        b'"model":"m","session_id":"s","rag_collection":"c","rag_top_k":3,'
+        b'"rag_filter":{"session_id":1},"rag_min_score":0.5,"user":"u"'
+    )
+    assert sent == b'{"model":"m","user":"u",' + _MESSAGES + b"}"
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (b"", {"include_usage": True}),
+        (b'"stream_options":null,', {"include_usage": True}),
+        (b'"stream_options":{},', {"include_usage": True}),
+        (b'"stream_options":{"include_usage":false},', {"include_usage": True}),
+        (b'"stream_options":{"x":1e3},', {"x": 1000.0, "include_usage": True}),
+        (b'"stream_options":{"x":1,"include_usage":true},', {"x": 1, "include_usage": True}),
+    ],
+)
+@pytest.mark.parametrize("model", ["m", "vendor/m"])
+def test_streams_ask_for_usage(options: bytes, wanted: Json, model: str) -> None:
+    sent = _sent(options + b'"stream":true,"model":"m"', model)
+    assert orjson.loads(sent)["stream_options"] == wanted
+    assert orjson.loads(sent)["model"] == model
+    assert sent.count(b'"stream_options"') == 1
+
+
+def test_answers_that_do_not_stream_are_not_asked_for_usage() -> None:
+    assert b"stream_options" not in _sent(b'"model":"a"')
+
+
+def test_a_completion_keeps_its_bytes_and_tells_usage() -> None:
+    body = b'{ "choices": [{"index":0}], "usage": {"prompt_tokens": 3, "x": 1e3} }\n'
+    chunk = completion(body)
+    assert chunk.wire is body
+    assert chunk.events == (orjson.loads(body),)
+    assert chunk.usage == TokenUsage(prompt=3)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"choices":null}', b'"x"'])
+def test_a_malformed_completion_is_refused(body: bytes) -> None:
+    with pytest.raises(MalformedAnswerError):
+        completion(body)
+
+
+def test_an_error_in_a_success_is_refused() -> None:
+    with pytest.raises(ErrorAnswerError, match=r"^overloaded$"):
+        completion(b'{"error":{"code":"overloaded","message":"x"},"choices":[]}')
+
+
+_NONE = TokenUsage()
+
+
+@pytest.mark.parametrize(
+    ("usage", "wanted"),
+    [
+        (None, None),
+        ([], None),
+        ("7", None),
+        (7, None),
+        ({}, _NONE),
+        ({"prompt_tokens": 7, "completion_tokens": 3}, TokenUsage(prompt=7, completion=3)),
+        ({"prompt_tokens": 7.0}, TokenUsage(prompt=7)),
+        ({"prompt_tokens": "7", "completion_tokens": None}, _NONE),
+        ({"prompt_tokens": -7, "completion_tokens": True}, _NONE),
+        ({"prompt_tokens": [7], "completion_tokens": {"n": 1}}, _NONE),
+        ({"prompt_tokens_details": None, "completion_tokens_details": 3}, _NONE),
+        ({"prompt_tokens_details": [], "completion_tokens_details": "x"}, _NONE),
+        (
+            {
+                "prompt_tokens_details": {"cached_tokens": 5, "cache_write_tokens": 2},
+                "completion_tokens_details": {"reasoning_tokens": 1},
+            },
+            TokenUsage(cached=5, cache_write=2, reasoning=1),
+        ),
+    ],
+)
+def test_usage_of(usage: Json, wanted: TokenUsage | None) -> None:
+    assert usage_of(usage) == wanted
