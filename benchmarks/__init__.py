@@ -1,0 +1,1 @@
+"""What AILB costs and adds, measured against its bare upstream in the same run."""
