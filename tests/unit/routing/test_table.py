@@ -1,0 +1,60 @@
+"""Which names stand for which targets."""
+
+import pytest
+
+from ailb_server.domain.errors import ModelNotFoundError
+from ailb_server.domain.target import Target
+from ailb_server.routing.table import Offer, compile_table
+
+_A1, _A2 = Target("a", "m1"), Target("a", "vendor/m:2")
+_B1 = Target("b", "m1", weight=3)
+_OFFERS = (Offer("a", "owner-a", (_A1, _A2)), Offer("b", "owner-b", (_B1,)))
+
+
+def test_providers_with_one_model_share_it_in_order() -> None:
+    served = compile_table(_OFFERS).resolve("m1")
+    assert (served.id, served.owned_by, served.targets) == ("m1", "owner-a", (_A1, _B1))
+
+
+def test_a_qualified_name_is_one_providers() -> None:
+    table = compile_table(_OFFERS)
+    assert table.resolve("b/m1").targets == (_B1,)
+    assert table.resolve("a/vendor/m:2").targets == (_A2,)
+    assert table.resolve("vendor/m:2").targets == (_A2,)
+
+
+def test_only_listed_names_are_listed() -> None:
+    assert set(compile_table(_OFFERS).models) == {"m1", "vendor/m:2"}
+
+
+def test_a_listed_name_wins_over_a_qualified_one() -> None:
+    odd = Target("c", "a/m1")
+    assert compile_table((*_OFFERS, Offer("c", "c", (odd,)))).resolve("a/m1").targets == (odd,)
+
+
+def test_aliases_stand_for_names_in_their_order() -> None:
+    table = compile_table(_OFFERS, {"best": ["b/m1", "vendor/m:2", "m1"], "m1": ["b/m1"]})
+    assert table.resolve("best").targets == (_B1, _A2, _A1)
+    assert table.resolve("best").owned_by == "ailb"
+    assert table.resolve("m1").targets == (_B1,)
+
+
+def test_aliases_leave_out_what_nobody_offers() -> None:
+    table = compile_table(_OFFERS, {"some": ["nope", "m1"], "none": ["nope"]})
+    assert table.resolve("some").targets == (_A1, _B1)
+    with pytest.raises(ModelNotFoundError):
+        table.resolve("none")
+
+
+def test_an_unknown_name_is_not_found() -> None:
+    with pytest.raises(ModelNotFoundError) as raised:
+        compile_table(_OFFERS).resolve("gpt-9" + "x" * 1000)
+    assert raised.value.facts["param"] == "model"
+    assert raised.value.facts["model"].startswith("gpt-9")
+    assert len(str(raised.value)) < 400
+
+
+def test_targets_are_all_that_can_be_chosen() -> None:
+    wanted = {("a", "m1"), ("a", "vendor/m:2"), ("b", "m1")}
+    assert compile_table(_OFFERS, {"x": ["m1"]}).targets() == wanted
+    assert compile_table(()).targets() == set()
