@@ -10,6 +10,7 @@ from ailb_server.cli.running import Signals, unless
 from ailb_server.local.resources import data_dir
 from ailb_server.settings import Configuration, SettingsError
 from ailb_server.storage.migrations import migrate
+from ailb_server.storage.pool import Store
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +45,9 @@ async def run(configuration: Configuration) -> int:
 async def migrate_database(configuration: Configuration) -> int:
     """Prints one line for each file applied."""
     try:
-        applied = await migrate(_database_url(configuration), data_dir("migrations"))
+        url = _database_url(configuration)
+        await Store(url).wait_ready(configuration.settings.database_connect_timeout_s)
+        applied = await migrate(url, data_dir("migrations"))
     except (SettingsError, *START_ERRORS) as error:
         typer.echo(f"ailb: {error}", err=True)
         return 1

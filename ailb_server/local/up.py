@@ -80,8 +80,9 @@ class Everything:
 
     async def _start_postgres(self) -> str:
         postgres = EmbeddedPostgres(self._data_dir() / "postgres")
-        database_url = await asyncio.to_thread(postgres.start)
+        # Before the start: one that is given up goes on in its thread, and the stop waits for it.
         self._closing.push_async_callback(asyncio.to_thread, postgres.stop)
+        database_url = await asyncio.to_thread(postgres.start)
         self._watched.append(("Postgres", lambda: asyncio.to_thread(postgres.alive)))
         return database_url
 
