@@ -16,8 +16,9 @@ def answer_metadata(
         ("x-ailb-model", _printable(answer.target.model)),
         ("x-ailb-overhead-ms", f"{answer.overhead_s * 1000:.2f}"),
     ]
-    if request.own_fields:
-        metadata.append(("x-ailb-ignored-params", ",".join(sorted(request.own_fields))))
+    ignored = request.own_fields.union(answer.ignored)
+    if ignored:
+        metadata.append(("x-ailb-ignored-params", ",".join(sorted(ignored))))
     return tuple(metadata)
 
 

@@ -2,9 +2,21 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAnswer:
+    """An answer to come. `ignored` names the request's parameters that this provider cannot heed.
+
+    Only tuning may be ignored (`temperature`, `seed`, …); content is refused instead.
+    """
+
+    chunks: AsyncIterator[ChatChunk]
+    ignored: tuple[str, ...] = ()
 
 
 class ChatProvider(Protocol):
@@ -15,9 +27,7 @@ class ChatProvider(Protocol):
         """The name that routing, metrics and headers use."""
         ...
 
-    def open(
-        self, request: ChatRequest, model: str
-    ) -> AbstractAsyncContextManager[AsyncIterator[ChatChunk]]:
+    def open(self, request: ChatRequest, model: str) -> AbstractAsyncContextManager[ProviderAnswer]:
         """Sends the request for `model`; leaving the context cancels what still runs upstream."""
         ...
 

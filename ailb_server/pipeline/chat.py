@@ -21,6 +21,7 @@ class ChatAnswer:
     target: Target
     overhead_s: float
     chunks: AsyncIterator[ChatChunk]
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class ChatPipeline:
                 record.overhead_s = max(0.0, record.first_token_s - answer.waited_s)
                 # Closed here: left to the collector, it would outlive the call as a stray task.
                 async with aclosing(_tallied(answer, record)) as chunks:
-                    yield ChatAnswer(answer.target, record.overhead_s, chunks)
+                    yield ChatAnswer(answer.target, record.overhead_s, chunks, answer.ignored)
 
 
 async def _tallied(answer: Answer, record: ChatRecord) -> AsyncGenerator[ChatChunk, None]:

@@ -5,6 +5,7 @@ from contextlib import aclosing, asynccontextmanager
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest
 from ailb_server.domain.errors import UpstreamUnavailableError
+from ailb_server.domain.ports import ProviderAnswer
 from ailb_server.providers import openai_wire
 from ailb_server.providers.openai_account import OpenAIAccount, RequestTemplate
 from ailb_server.providers.sse import EventCutter, EventTooLargeError
@@ -25,9 +26,7 @@ class OpenAIProvider:
         self._template: RequestTemplate | None = None
 
     @asynccontextmanager
-    async def open(
-        self, request: ChatRequest, model: str
-    ) -> AsyncIterator[AsyncIterator[ChatChunk]]:
+    async def open(self, request: ChatRequest, model: str) -> AsyncIterator[ProviderAnswer]:
         """See `ChatProvider.open`."""
         template = self._template or await self._prepare()
         body = openai_wire.upstream_body(request, model)
@@ -36,7 +35,7 @@ class OpenAIProvider:
                 raise status_error(self.name, reply.status, reply.headers, await reply.read_all())
             answer = self._stream(request, reply) if request.stream else self._completion(reply)
             async with aclosing(answer) as chunks:
-                yield chunks
+                yield ProviderAnswer(chunks)
 
     async def list_models(self) -> Sequence[str] | None:
         """See `ChatProvider.list_models`."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest
 from ailb_server.domain.errors import UpstreamError, UpstreamUnavailableError
-from ailb_server.domain.ports import ChatProvider
+from ailb_server.domain.ports import ChatProvider, ProviderAnswer
 from ailb_server.domain.target import Target
 from ailb_server.routing.ledger import Ledger
 
@@ -26,6 +26,7 @@ class Answer:
     first: ChatChunk
     rest: AsyncIterator[ChatChunk]
     waited_s: float
+    ignored: tuple[str, ...] = ()
 
 
 class Dispatcher:
@@ -46,12 +47,13 @@ class Dispatcher:
         """
         started = time.perf_counter()
         async with AsyncExitStack() as stack:
-            target, first, rest = await self._first(stack, plan, request)
-            yield Answer(target, first, rest, time.perf_counter() - started)
+            target, first, answer = await self._first(stack, plan, request)
+            waited_s = time.perf_counter() - started
+            yield Answer(target, first, answer.chunks, waited_s, answer.ignored)
 
     async def _first(
         self, stack: AsyncExitStack, plan: Sequence[Target], request: ChatRequest
-    ) -> tuple[Target, ChatChunk, AsyncIterator[ChatChunk]]:
+    ) -> tuple[Target, ChatChunk, ProviderAnswer]:
         failure: UpstreamError | None = None
         for target in plan:
             try:
@@ -64,14 +66,14 @@ class Dispatcher:
 
     async def _attempt(
         self, stack: AsyncExitStack, target: Target, request: ChatRequest
-    ) -> tuple[ChatChunk, AsyncIterator[ChatChunk]]:
+    ) -> tuple[ChatChunk, ProviderAnswer]:
         started = time.perf_counter()
         async with AsyncExitStack() as attempt:
             try:
                 state = attempt.enter_context(self._ledger.attempt(target))
                 provider = self._providers[target.provider]
-                chunks = await attempt.enter_async_context(provider.open(request, target.model))
-                first = await anext(chunks, None)
+                answer = await attempt.enter_async_context(provider.open(request, target.model))
+                first = await anext(answer.chunks, None)
                 if first is None:
                     raise UpstreamUnavailableError(
                         "The provider's answer is empty.", provider=target.provider
@@ -82,4 +84,4 @@ class Dispatcher:
             state.consecutive_failures = 0
             self._attempt_seen(target, time.perf_counter() - started, None)
             await stack.enter_async_context(attempt.pop_all())
-        return first, chunks
+        return first, answer

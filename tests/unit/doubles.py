@@ -12,6 +12,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, JsonObject, TokenUsage
+from ailb_server.domain.ports import ProviderAnswer
 from ailb_server.pipeline.record import ChatRecord
 
 
@@ -40,15 +41,13 @@ class FakeProvider:
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
-    async def open(
-        self, request: ChatRequest, model: str
-    ) -> AsyncIterator[AsyncIterator[ChatChunk]]:
+    async def open(self, request: ChatRequest, model: str) -> AsyncIterator[ProviderAnswer]:
         self.log.append(f"{self.name} open {model}")
         if self.refusal is not None:
             raise self.refusal
         try:
             async with aclosing(self._answer()) as chunks:
-                yield chunks
+                yield ProviderAnswer(chunks)
         finally:
             self.log.append(f"{self.name} closed")
 
@@ -74,12 +73,14 @@ class Observer:
 
     started: int = 0
     records: list[ChatRecord] = field(default_factory=list)
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
 
     def chat_started(self) -> None:
         self.started += 1
 
     def chat_finished(self, record: ChatRecord) -> None:
         self.records.append(record)
+        self.finished.set()
 
 
 @dataclass

@@ -76,8 +76,8 @@ class FakeAccount:
 
 async def _answer(upstream: FakeUpstream, **request: Any) -> list[ChatChunk]:
     provider = OpenAIProvider("p", cast("OpenAIAccount", FakeAccount()), cast("Upstream", upstream))
-    async with provider.open(chat(**request), "m") as chunks:
-        return [chunk async for chunk in chunks]
+    async with provider.open(chat(**request), "m") as answer:
+        return [chunk async for chunk in answer.chunks]
 
 
 async def _streamed(*reads: bytes) -> tuple[list[ChatChunk], FakeUpstream]:
