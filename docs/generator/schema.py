@@ -1,0 +1,59 @@
+"""Reads pydantic's JSON schema into the words of a table."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+Schema: TypeAlias = Mapping[str, Any]
+
+_KINDS = {
+    "boolean": "`true`, `false`",
+    "object": "a mapping",
+    "path": "path",
+    "password": "secret",
+    "uri": "URL",
+}
+
+
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def takes(field: Schema) -> str:
+    """What values a field takes, such as `1 to 65535`."""
+    field = value(field)
+    if "enum" in field or "const" in field:
+        return ", ".join(f"`{option}`" for option in field.get("enum", [field.get("const")]))
+    match field["type"]:
+        case "integer" | "number":
+            return _number(field)
+        case "array":
+            return "a list" if "$ref" in field["items"] else "names"
+        case kind:
+            return _KINDS.get(field.get("format", kind), "text")
+
+
+def default(field: Schema) -> str:
+    """The default as it would be written; empty if there is none."""
+    found = field.get("default")
+    if found is None or found in ([], ""):
+        return ""
+    return str(found).lower() if isinstance(found, bool) else str(found)
+
+
+def value(field: Schema) -> Schema:
+    """The field without `or null`."""
+    options: list[Schema] = field.get("anyOf", [field])
+    return next(option for option in options if option.get("type") != "null")
+
+
+def _number(field: Schema) -> str:
+    top = f"{field['maximum']:,.0f}"
+    if "exclusiveMinimum" in field:
+        return f"seconds, to {top}"
+    return f"{field['minimum']:,} to {top}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
