@@ -95,6 +95,6 @@ def _explained(error: grpc.aio.AioRpcError, target: str) -> str:
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return f"AILB at {target} did not answer in time"
         case grpc.StatusCode.UNIMPLEMENTED:
-            return f"{target} does not speak AILB's gRPC API (its port is 50051): {details}"
+            return f"{target} does not know the call; is it AILB's gRPC port? {details}"
         case _:
             return details

@@ -1,6 +1,7 @@
 """`ailb chat`: talks to a running AILB from a terminal. Imports gRPC only once it is called."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -37,6 +38,8 @@ def chat(
 
     The exit status is 1 if there is no answer, 130 after Ctrl-C.
     """
+    # Its own log would be mixed into the dialogue; gRPC reads this as it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         import asyncio
 
