@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import ipaddress
-import os
 import shutil
 import socket
 import tempfile
@@ -203,7 +202,7 @@ def _require_free(address: Address) -> None:
         try:
             probe.bind(address)
         except OSError as error:
-            reason = (
-                "is taken" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
-            )
-            raise EnvoyError(f"port {address.port} on {address.host}: {reason}") from error
+            if error.errno == errno.EADDRINUSE:
+                raise EnvoyError(f"port {address.port} on {address.host} is taken") from error
+            where = f"port {address.port} on {address.host}"
+            raise EnvoyError(f"cannot listen on {where}: {error.strerror}") from error

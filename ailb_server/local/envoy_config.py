@@ -43,7 +43,10 @@ def render(source: Path, edge: Edge) -> str:
     """The YAML text for one Envoy; `source` is the directory with `envoy.yaml`."""
     config = yaml.safe_load((source / "envoy.yaml").read_text(encoding="utf-8"))
     resources = config["static_resources"]
-    resources["listeners"][0]["address"] = _socket_address(edge.listen)
+    listener_address = _socket_address(edge.listen)
+    if edge.listen.host == "::":
+        listener_address["socket_address"]["ipv4_compat"] = True
+    resources["listeners"][0]["address"] = listener_address
     _set_servers(resources["clusters"][0], edge.servers)
     if edge.admin_socket is not None:
         config["admin"]["address"] = {"pipe": {"path": edge.admin_socket, "mode": _OWNER_ONLY}}

@@ -1,0 +1,1 @@
+"""Real Envoy in front of a server whose answers each test writes."""
