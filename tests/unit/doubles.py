@@ -37,6 +37,7 @@ class FakeProvider:
     says: Sequence[ChatChunk | Exception | None] = ()
     refusal: Exception | None = None
     models: Sequence[str] | Exception | None = None
+    ignored: tuple[str, ...] = ()
     log: list[str] = field(default_factory=list)
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -47,7 +48,7 @@ class FakeProvider:
             raise self.refusal
         try:
             async with aclosing(self._answer()) as chunks:
-                yield ProviderAnswer(chunks)
+                yield ProviderAnswer(chunks, self.ignored)
         finally:
             self.log.append(f"{self.name} closed")
 

@@ -72,9 +72,9 @@ async def test_a_completion() -> None:
 
 async def test_a_stream() -> None:
     usage = TokenUsage(prompt=3, completion=2)
-    both = ChatChunk((*chunk("b").events, *chunk("c").events), b"")
-    last = ChatChunk(({**chunk("d").events[0], "usage": {"prompt_tokens": 3}},), b"", usage)
-    run = _Run(FakeProvider(says=[chunk("a"), both, last]))
+    end = {**chunk("d").events[0], "usage": {"prompt_tokens": 3}}
+    last = ChatChunk((*chunk("b").events, *chunk("c").events, end), b"", usage)
+    run = _Run(FakeProvider(says=[chunk("a"), last]))
     with running() as context:
         chunks = [answer.chunk async for answer in run.stream(context)]
     assert _texts(chunks) == ["a", "b", "c", "d"]

@@ -69,6 +69,13 @@ def test_a_value_without_a_kind_is_null() -> None:
     assert json_of(Struct(fields={"a": Value()}), "x") == {"a": None}
 
 
+def test_names_are_in_order() -> None:
+    fields = {name: {name: 1} for name in "cabd"}
+    assert list(json_of(struct_of(fields), "x")) == ["a", "b", "c", "d"]
+    nested = json_of(struct_of({"x": [{"b": 1, "a": 2}]}), "x")["x"][0]
+    assert list(nested) == ["a", "b"]
+
+
 def test_empty_lists_and_objects_stay() -> None:
     fields: dict[str, Any] = {"a": [], "b": {}, "c": [[], {}]}
     assert json_of(struct_of(fields), "x") == fields

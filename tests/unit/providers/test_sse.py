@@ -76,6 +76,13 @@ def test_gives_out_whole_events_only() -> None:
     assert cutter.finish() == b""
 
 
+def test_gives_out_events_as_they_come_with_any_line_ends() -> None:
+    cutter = EventCutter()
+    assert cutter.feed(b"data: 1\r\n\r") == b""
+    assert cutter.feed(b"\ndata: 2\r\n") == b"data: 1\r\n\r\n"
+    assert cutter.feed(b"\r\ndata: 3\n\n") == b"data: 2\r\n\r\ndata: 3\n\n"
+
+
 def test_gives_reads_of_whole_events_out_unchanged() -> None:
     read = b"data: 1\n\ndata: 2\n\n"
     assert EventCutter().feed(read) == read
@@ -96,6 +103,7 @@ def test_an_endless_event_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         (b"data:{}", b"{}"),
         (b"data:  x", b" x"),
         (b"event: error\ndata: x", b"x"),
+        (b"event: error\ndata:  x ", b" x "),
         (b"data: a\ndata: b", b"a\nb"),
         (b"data:", b""),
         (b": a comment with data: x", None),

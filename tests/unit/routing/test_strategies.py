@@ -96,6 +96,13 @@ def test_load_balanced_shares_by_weight_while_all_are_idle() -> None:
     assert firsts[a] / firsts[b] == pytest.approx(3, rel=0.15)
 
 
+def test_load_balanced_measures_load_by_weight() -> None:
+    ledger, (strong, weak) = Ledger(), _targets([4, 1])
+    ledger.state(strong).in_flight, ledger.state(weak).in_flight = 3, 1
+    strategy = LoadBalanced(ledger, random.Random(1))  # noqa: S311
+    assert {strategy([strong, weak])[0] for _ in range(20)} == {strong}
+
+
 def test_load_balanced_avoids_a_busy_target() -> None:
     ledger, (a, b) = Ledger(), _targets([1, 1])
     ledger.state(a).in_flight = 5
