@@ -21,7 +21,8 @@ _FAULT = {
     Reason.OVERLOADED: "load",
     Reason.INTERNAL_ERROR: "AILB",
 }
-_FLAGGED = {("UO", "OM"): 503}
+# Response flags of Envoy's, and the status that it answers with.
+_FLAGGED = {"UO": 503, "OM": 503}
 
 
 def regions(root: Path) -> Mapping[str, str]:
@@ -102,7 +103,7 @@ def _status(mapper: Mapping[str, Any]) -> str:
         return str(mapper["status_code"])
     match mapper["filter"]:
         case {"response_flag_filter": {"flags": flags}}:
-            return str(_FLAGGED[tuple(flags)])
+            return ", ".join(sorted({str(_FLAGGED[flag]) for flag in flags}))
         case {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}:
             return str(value["default_value"])
         case {"status_code_filter": {"comparison": {"op": "LE"}}}:

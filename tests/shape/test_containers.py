@@ -127,6 +127,9 @@ def test_dependencies_volumes_and_configs_exist() -> None:
 def test_a_stop_leaves_time_to_drain() -> None:
     grace = int(SERVICES["ailb"]["stop_grace_period"].removesuffix("s"))
     assert grace > Settings.model_fields["drain_timeout_s"].default
+    # Compose stops a service before those it depends on; Envoy must outlive the server's drain.
+    assert "envoy" in SERVICES["ailb"]["depends_on"]
+    assert "ailb" not in SERVICES["envoy"].get("depends_on", {})
 
 
 def test_prometheus_asks_where_the_server_tells() -> None:

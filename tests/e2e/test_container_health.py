@@ -1,0 +1,37 @@
+"""The images' health checks, run here as Docker would."""
+
+import json
+import re
+import subprocess
+
+import pytest
+
+from ailb_server.cli.health import check
+from tests.support.stack import REPOSITORY, Stack, free_port
+
+
+def edge_check(port: int) -> int:
+    """The status of the Envoy image's check, with the port of `port`."""
+    text = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    (command,) = re.findall(r'CMD (\["bash".*\])', text)
+    arguments = [argument.replace("8080", str(port)) for argument in json.loads(command)]
+    return subprocess.run(arguments, capture_output=True, timeout=30, check=False).returncode
+
+
+def test_a_server_that_serves_is_healthy(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(stack.grpc) == 0
+    assert "SERVING" in capsys.readouterr().out
+
+
+def test_a_server_that_is_away_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    target = f"127.0.0.1:{free_port()}"
+    assert check(target) == 1
+    assert f"no answer from {target}" in capsys.readouterr().err
+
+
+def test_an_edge_that_serves_is_healthy(stack: Stack) -> None:
+    assert edge_check(int(stack.rest.rpartition(":")[2])) == 0
+
+
+def test_an_edge_that_is_away_is_not() -> None:
+    assert edge_check(free_port()) != 0
