@@ -1,6 +1,7 @@
 """The embedded process: it starts where it is told, says why it cannot, and leaves nothing."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -144,6 +145,25 @@ async def test_a_death_is_noticed(tmp_path: Path) -> None:
         assert await envoy_.wait_dead() == -signal.SIGKILL
     assert not envoy_.alive()
     await envoy_.stop()
+
+
+async def test_the_log_has_failures_and_no_secrets(tmp_path: Path) -> None:
+    port = free_port()
+    envoy_ = embedded(port, tmp_path)
+    await envoy_.start()
+    headers = {"authorization": "Bearer secret", "x-request-id": "mine"}
+    url = f"http://127.0.0.1:{port}/v1/chat/completions?key=secret"
+    async with aiohttp.ClientSession(headers=headers) as http:
+        async with http.post(url, data=b"secret prompt") as response:
+            assert response.status == 503
+        async with http.get(f"http://127.0.0.1:{port}/nope") as response:
+            assert response.status == 404
+    await envoy_.stop()
+    (line,) = (line for line in envoy_.log.read_text().splitlines() if line.startswith("{"))
+    entry = json.loads(line)
+    assert (entry["request_id"], entry["status"]) == ("mine", 503)
+    assert entry["path"] == "/v1/chat/completions"
+    assert "secret" not in line
 
 
 async def test_waiting_for_what_was_not_started_is_an_error() -> None:
