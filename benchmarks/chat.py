@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
-    print("\r" + " " * 60 + "\r" + report.text(plan, result))
+    print(report.text(plan, result))
     print(f"\nWritten: {report.write(options.out, report.document(plan, result))}")
     return 1 if report.errors(result) else 0
 
@@ -68,7 +68,8 @@ def _plan(options: argparse.Namespace) -> Plan:
 def _progress(number: int, count: int, cell: Cell) -> None:
     where = f"{cell.workload.name} c={cell.concurrency} {cell.target}"
     if sys.stderr.isatty():
-        print(f"\r{number}/{count} {where:<40}", end="", file=sys.stderr, flush=True)
+        end = "\n" if number == count else ""
+        print(f"\r{number}/{count} {where:<40}", end=end, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
