@@ -192,10 +192,12 @@ async def test_a_cancelled_start_leaves_no_process(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
-async def test_it_does_not_outlive_a_killed_user() -> None:
+async def test_it_does_not_outlive_a_killed_user(tmp_path: Path) -> None:
     port = free_port()
     user = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", USER, str(port)), stdout=subprocess.PIPE
+        *(sys.executable, "-c", USER, str(port)),
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     assert user.stdout is not None
     pid = int(await asyncio.wait_for(user.stdout.readline(), 20))
