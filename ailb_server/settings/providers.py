@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from ailb_server.domain.target import Price
 
@@ -20,8 +20,8 @@ class _Strict(BaseModel):
 class PriceSettings(_Strict):
     """Dollars for a million tokens."""
 
-    prompt: Dollars
-    completion: Dollars
+    prompt: Dollars = Field(description="Prompt tokens.")
+    completion: Dollars = Field(description="Completion tokens.")
     cached: Dollars | None = Field(None, description="Prompt tokens read from a cache.")
     cache_write: Dollars | None = Field(None, description="Prompt tokens written to a cache.")
 
@@ -55,10 +55,21 @@ class ProviderSettings(_Strict):
     api_key: SecretStr | None = Field(None, exclude=True)
 
 
+class FileProvider(ProviderSettings):
+    """A provider in the YAML file."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_secret(cls, value: object) -> object:
+        if isinstance(value, Mapping) and "api_key" in value:
+            raise ValueError("a key does not belong in the file: name its variable in api_key_env")
+        return value
+
+
 class FileSettings(_Strict):
     """The YAML file."""
 
-    providers: tuple[ProviderSettings, ...] = ()
+    providers: tuple[FileProvider, ...] = Field((), description="Beside the environment's.")
     aliases: Mapping[str, tuple[str, ...]] = Field(
         default_factory=dict,
         description="A name for one or more models, `model` or `provider/model`.",

@@ -138,6 +138,7 @@ def test_the_file_says_what_an_environment_cannot(
         ("providers: [{name: a, base_url: http://x/v1, kind: soap}]", "providers.0.kind"),
         ("providers: [{name: A B, base_url: http://x/v1}]", "providers.0.name"),
         ("surprise: 1", "surprise"),
+        ("providers: [{name: a, base_url: http://x/v1, api_key: hunter2}]", "api_key_env"),
         (
             "providers: [{name: a, base_url: http://x/v1}, {name: a, base_url: http://y/v1}]",
             "the name a is taken twice",
@@ -155,6 +156,7 @@ def test_a_bad_file_is_refused(
 ) -> None:
     (line,) = faults(monkeypatch, AILB_CONFIG=str(write(tmp_path / "a.yaml", text)))
     assert says in line
+    assert "hunter2" not in line
 
 
 def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
