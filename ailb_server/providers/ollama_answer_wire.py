@@ -26,6 +26,8 @@ class StreamReader:
 
     def read(self, lines: Sequence[bytes]) -> ChatChunk:
         """Raises as `LineReader.read`. Lines after the last are not looked at."""
+        if self.done:
+            return ChatChunk((), b"")
         events: list[JsonObject] = []
         for line in lines:
             if not self.done:

@@ -176,6 +176,8 @@ def _bare_token(token: JsonObject) -> JsonObject:
 def _unix_time(created_at: Json, now: Callable[[], float]) -> int:
     """Seconds of an RFC 3339 time, which Go writes with up to nine decimals."""
     try:
-        return int(datetime.fromisoformat(created_at).timestamp())
+        seconds = int(datetime.fromisoformat(created_at).timestamp())
     except (TypeError, ValueError, OverflowError):
-        return int(now())
+        seconds = 0
+    # Go's zero time is long before 1970.
+    return seconds if seconds > 0 else int(now())
