@@ -57,11 +57,11 @@ START_ERRORS = (StoreUnavailableError, MigrationError, PortTakenError)
 _log = logging.getLogger(__name__)
 
 
-class _ClosingProvider(ChatProvider, Protocol):
+class Provider(ChatProvider, Protocol):
     """A provider that holds connections."""
 
     async def close(self) -> None:
-        """Closes them."""
+        """Closes all connections."""
         ...
 
 
@@ -145,18 +145,13 @@ class Gateway:
         self._closing.push_async_callback(demo.stop)
         self.providers = (*self.providers, demo_provider(url))
 
-    def _provider(self, settings: ProviderSettings) -> ChatProvider:
+    def _provider(self, settings: ProviderSettings) -> Provider:
         upstream = Upstream(
             settings.name,
             timeouts=_timeouts(self._settings),
             pool_size=self._settings.upstream_pool_size,
         )
-        provider: _ClosingProvider
-        match settings.kind:
-            case "openai":
-                provider = _openai(settings, upstream)
-            case "ollama":
-                provider = _ollama(settings, upstream, self._settings.ollama_num_ctx)
+        provider = _provider_of(settings, upstream, self._settings.ollama_num_ctx)
         self._closing.push_async_callback(provider.close)
         return provider
 
@@ -214,28 +209,19 @@ def _services(
     )
 
 
-def _openai(settings: ProviderSettings, upstream: Upstream) -> OpenAIProvider:
-    account = OpenAIAccount(
-        settings.name, str(settings.base_url), _key(settings), headers=settings.headers
-    )
-    return OpenAIProvider(settings.name, account, upstream)
+def _provider_of(settings: ProviderSettings, upstream: Upstream, num_ctx: int) -> Provider:
+    name, url, headers = settings.name, str(settings.base_url), settings.headers
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    match settings.kind:
+        case "openai":
+            openai = OpenAIAccount(name, url, key, headers=headers)
+            return OpenAIProvider(name, openai, upstream)
+        case "ollama":
+            ollama = OllamaServer(url, settings.num_ctx or num_ctx, api_key=key, headers=headers)
+            return OllamaProvider(name, ollama, upstream)
 
 
-def _ollama(settings: ProviderSettings, upstream: Upstream, num_ctx: int) -> OllamaProvider:
-    server = OllamaServer(
-        str(settings.base_url),
-        settings.num_ctx or num_ctx,
-        api_key=_key(settings),
-        headers=settings.headers,
-    )
-    return OllamaProvider(settings.name, server, upstream)
-
-
-def _key(settings: ProviderSettings) -> str | None:
-    return settings.api_key.get_secret_value() if settings.api_key else None
-
-
-def _declaration(settings: ProviderSettings, provider: ChatProvider) -> Declaration:
+def _declaration(settings: ProviderSettings, provider: Provider) -> Declaration:
     return Declaration(
         provider=settings.name,
         owned_by=settings.owned_by or settings.name,
