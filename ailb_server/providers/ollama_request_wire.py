@@ -14,7 +14,7 @@ from ailb_server.domain.errors import InvalidRequestError
 from ailb_server.providers.ollama_messages_wire import refused, translate
 from ailb_server.providers.ollama_tools_wire import chosen_tools
 
-MAX_NUM_CTX = 4 * 1024 * 1024
+MAX_NUM_CTX = 16 * 1024 * 1024
 _MAX_TOP_LOGPROBS = 20
 _CHARACTERS_PER_TOKEN = 4
 # As many and as long as a response header bears.

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ailb_server.settings.providers import ContextTokens
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -83,7 +85,7 @@ class Settings(BaseSettings):
         description="Its models, separated by commas. Default: those that it has now. A path, which"
         " Ollama itself takes under this name, says nothing here.",
     )
-    ollama_num_ctx: Annotated[int, Field(ge=1, le=4 * 1024 * 1024)] = Field(
+    ollama_num_ctx: ContextTokens = Field(
         8192,
         description="Context in tokens that Ollama is told to hold, because it cuts longer prompts"
         " silently. A provider's `num_ctx` in the YAML file and a request's field `num_ctx` win.",

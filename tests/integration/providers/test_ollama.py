@@ -19,6 +19,7 @@ from ailb_server.domain.errors import (
     UpstreamUnavailableError,
 )
 from ailb_server.domain.ports import ChatProvider
+from ailb_server.providers import ollama as ollama_module
 from ailb_server.providers.ollama import OllamaProvider, OllamaServer
 from ailb_server.providers.upstream import Timeouts, Upstream
 from tests.support.ollama_upstream import Fault, OllamaUpstream, Script, last_line, line, ndjson
@@ -136,7 +137,6 @@ async def test_a_prompt_beyond_the_context_is_warned_of(
 @_BOTH_WAYS
 async def test_the_connection_is_used_again(at: _Open, *, stream: bool) -> None:
     provider = at()
-    ports = set()
     for _ in range(3):
         await _chunks(provider, stream=stream)
     ports = {received.peer for received in at.ollama.received}
@@ -252,6 +252,15 @@ async def test_models_are_what_it_has_now(at: _Open) -> None:
     assert await provider.list_models() == ["a:latest", "b:7b"]
     at.ollama.models = []
     assert await provider.list_models() == []
+
+
+async def test_a_listing_waits_less_than_an_answer(
+    at: _Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ollama_module, "_LISTING_TIMEOUT_S", 0.2)
+    at.ollama.tags = Script(fault="stall")
+    with pytest.raises(UpstreamTimeoutError):
+        await at().list_models()
 
 
 @pytest.mark.parametrize(
