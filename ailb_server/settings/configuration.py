@@ -40,16 +40,24 @@ def load(env_file: Path | None = Path(".env")) -> Configuration:
 
 
 def _from_environment(settings: Settings) -> tuple[ProviderSettings, ...]:
-    if settings.openai_api_key is None and settings.openai_base_url is None:
-        return ()
-    return (
-        ProviderSettings(
+    found = []
+    if settings.openai_api_key is not None or settings.openai_base_url is not None:
+        openai = ProviderSettings(
             name="openai",
             base_url=settings.openai_base_url or OPENAI_BASE_URL,
             models=settings.openai_models,
             api_key=settings.openai_api_key,
-        ),
-    )
+        )
+        found.append(openai)
+    if settings.ollama_base_url is not None:
+        ollama = ProviderSettings(
+            name="ollama",
+            kind="ollama",
+            base_url=settings.ollama_base_url,
+            models=settings.ollama_models,
+        )
+        found.append(ollama)
+    return tuple(found)
 
 
 def _read(path: Path) -> FileSettings:

@@ -11,7 +11,15 @@ from ailb_server.settings import SettingsError, load
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No variable of the machine, no `.env` of the checkout."""
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODELS", "AILB_CONFIG", "HOST"):
+    ollama = ("OLLAMA_BASE_URL", "OLLAMA_MODELS", "OLLAMA_NUM_CTX")
+    for name in (
+        *ollama,
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+        "OPENAI_MODELS",
+        "AILB_CONFIG",
+        "HOST",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -53,6 +61,25 @@ def test_a_base_url_alone_is_a_provider_without_a_key(monkeypatch: pytest.Monkey
     assert provider.api_key is None
 
 
+def test_an_ollama_is_a_provider_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_BASE_URL", "http://localhost:11434")
+    monkeypatch.setenv("OLLAMA_MODELS", "llama3.2:3b, qwen3:8b")
+    configuration = load()
+    (provider,) = configuration.providers
+    assert (provider.name, provider.kind) == ("ollama", "ollama")
+    assert provider.models == ("llama3.2:3b", "qwen3:8b")
+    assert configuration.settings.ollama_num_ctx == 8192
+    assert "OLLAMA_BASE_URL" not in configuration.settings.unserved()
+
+
+@pytest.mark.parametrize("path", ["/var/lib/ollama/models", "~/models", "./m", "D:\\models"])
+def test_ollamas_own_directory_names_no_models(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv("OLLAMA_BASE_URL", "http://localhost:11434")
+    monkeypatch.setenv("OLLAMA_MODELS", path)
+    (provider,) = load().providers
+    assert provider.models == ()
+
+
 def test_dotenv_is_read_and_the_environment_wins(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -83,6 +110,8 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
         ("DATABASE_URL", "mysql://me:hunter2@h/x", "postgresql://"),
         ("MODULE_ID", "a b", "pattern"),
         ("TOTAL_TIMEOUT_S", "0", "greater"),
+        ("OLLAMA_BASE_URL", "http://localhost:11434/v1", "without /v1"),
+        ("OLLAMA_NUM_CTX", "0", "greater"),
     ],
 )
 def test_a_bad_value_is_one_line_with_the_name(
