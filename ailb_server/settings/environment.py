@@ -62,13 +62,17 @@ class Settings(BaseSettings):
         description="Its models, separated by commas. Default: those that its `GET /models` lists.",
     )
     anthropic_api_key: SecretStr | None = Field(
-        None, description="Reserved for the provider `anthropic`; this version does not serve it."
+        None, description="Credential of the provider `anthropic`."
     )
     anthropic_base_url: AnyHttpUrl | None = Field(
-        None, description="Reserved for the provider `anthropic`; this version does not serve it."
+        None,
+        description="Base URL of the provider `anthropic`: any server of Anthropic's Messages API,"
+        " without or with `/v1`. Default, if a key is set: `https://api.anthropic.com`.",
     )
     anthropic_models: Names = Field(
-        (), description="Reserved for the provider `anthropic`; this version does not serve it."
+        (),
+        description="Its models, separated by commas. Default: those that its `GET /v1/models`"
+        " lists.",
     )
     ollama_base_url: AnyHttpUrl | None = Field(
         None,
@@ -175,8 +179,6 @@ class Settings(BaseSettings):
     def unserved(self) -> list[str]:
         """The variables that are set for providers this version does not serve."""
         values = {
-            "ANTHROPIC_API_KEY": self.anthropic_api_key,
-            "ANTHROPIC_BASE_URL": self.anthropic_base_url,
             "OLLAMA_BASE_URL": self.ollama_base_url,
         }
         return [name for name, value in values.items() if value is not None]
