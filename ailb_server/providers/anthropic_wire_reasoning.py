@@ -64,7 +64,7 @@ def _nearest(wanted: str, efforts: frozenset[str]) -> str | None:
     """The strongest effort the model has up to the one wanted, else its weakest."""
     had = [effort for effort in EFFORTS if effort in efforts]
     within = [effort for effort in had if EFFORTS.index(effort) <= EFFORTS.index(wanted)]
-    return (within[-1:] or had[:1] or [None])[0]
+    return next(iter(within[-1:] or had[:1]), None)
 
 
 def _thinking(

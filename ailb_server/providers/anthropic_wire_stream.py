@@ -61,6 +61,8 @@ class StreamReader:
 
         Raises MalformedAnswerError, or ErrorAnswerError for an `error` event.
         """
+        if self.done:
+            return ChatChunk((), b"")
         self._usage_told = False
         chunks: list[JsonObject] = []
         for event in split_events(block):
@@ -112,17 +114,18 @@ class StreamReader:
     def _block_delta(self, event: JsonObject) -> Iterator[JsonObject]:
         block = self._open_block(event)
         delta = as_object(event.get("delta"))
-        match delta.get("type"):
-            case "text_delta":
+        # Blocks of other kinds, such as the provider's own tools, are not relayed, nor their deltas.
+        match block.start.get("type"), delta.get("type"):
+            case "text", "text_delta":
                 if text := text_of(delta, "text"):
                     yield self._chunk({"content": text})
-            case "input_json_delta":
+            case "tool_use", "input_json_delta":
                 if part := text_of(delta, "partial_json"):
                     block.has_arguments = True
                     yield self._arguments(block, part)
-            case "thinking_delta":
+            case "thinking", "thinking_delta":
                 yield from self._thought(block, text_of(delta, "thinking"))
-            case "signature_delta":
+            case "thinking", "signature_delta":
                 block.signature += text_of(delta, "signature")
 
     def _block_stop(self, event: JsonObject) -> Iterator[JsonObject]:
@@ -191,7 +194,6 @@ class StreamReader:
     def _wire(self, chunks: Sequence[JsonObject]) -> bytes:
         shown = [chunk for chunk in chunks if chunk["choices"] or self._include_usage]
         events = [b"data: %b\n\n" % dumps(chunk) for chunk in shown]
-        # `done` is only true here in the read that ends the stream.
         return b"".join([*events, _DONE] if self.done else events)
 
 
