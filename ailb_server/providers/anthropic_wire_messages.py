@@ -51,8 +51,9 @@ class Conversation:
 
     def add(self, message: JsonObject, param: str) -> None:
         """Takes the next message. Raises InvalidRequestError."""
-        if message.get("name") is not None:
-            self.ignored.add("messages.name")
+        for name in ("name", "cache_control"):
+            if message.get(name) is not None:
+                self.ignored.add(f"messages.{name}")
         match message.get("role"):
             case "system" | "developer":
                 self._told += self._blocks(message, param, TEXT_PARTS)

@@ -114,7 +114,7 @@ class StreamReader:
     def _block_delta(self, event: JsonObject) -> Iterator[JsonObject]:
         block = self._open_block(event)
         delta = as_object(event.get("delta"))
-        # Blocks of other kinds, such as the provider's own tools, are not relayed, nor their deltas.
+        # Blocks of other kinds, such as the provider's own tools, are not relayed.
         match block.start.get("type"), delta.get("type"):
             case "text", "text_delta":
                 if text := text_of(delta, "text"):

@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -310,6 +312,11 @@ async def test_a_listing_that_fails(
     async with provider_at(upstream.url) as provider:
         with pytest.raises(error):
             await provider.list_models()
+
+
+def test_the_package_is_imported_only_where_it_is_needed() -> None:
+    told = "import sys, ailb_server.app; sys.exit('anthropic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", told], check=False).returncode == 0
 
 
 async def test_a_server_without_a_listing(upstream: AnthropicUpstream) -> None:

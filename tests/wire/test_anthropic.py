@@ -34,7 +34,7 @@ WHOLE = [case for case in CASES if (case / "upstream_response.json").exists()]
 _PARAMS: TypeAdapter[Any] = TypeAdapter(message_create_params.MessageCreateParams)
 
 
-def _cases(cases: list[Path]) -> Any:
+def _cases(cases: list[Path]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
 
 

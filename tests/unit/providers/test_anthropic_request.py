@@ -213,6 +213,16 @@ def test_a_thought_without_its_signature_is_not_returned() -> None:
     assert ignored == ("messages.reasoning_content",)
 
 
+def test_ignored_names_fit_a_header() -> None:
+    odd: dict[str, Any] = {"ключ\n" + "x" * 99: 1}
+    many: dict[str, Any] = {f"p{n}": n for n in range(99)}
+    _, (name,) = _sent(**odd)
+    assert name.isprintable()
+    assert name.isascii()
+    assert len(name) == 64
+    assert len(_sent(**many)[1]) == 32
+
+
 def test_no_more_than_one_user_is_told() -> None:
     body, ignored = _sent(safety_identifier="s")
     assert (body["metadata"], ignored) == ({"user_id": "s"}, ())

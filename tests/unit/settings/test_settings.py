@@ -11,7 +11,10 @@ from ailb_server.settings import SettingsError, load
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No variable of the machine, no `.env` of the checkout."""
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODELS", "AILB_CONFIG", "HOST"):
+    for vendor in ("OPENAI", "ANTHROPIC"):
+        for name in ("API_KEY", "BASE_URL", "MODELS"):
+            monkeypatch.delenv(f"{vendor}_{name}", raising=False)
+    for name in ("AILB_CONFIG", "HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -45,6 +48,21 @@ def test_the_environment_names_a_provider(monkeypatch: pytest.MonkeyPatch) -> No
     assert provider.models == ("gpt-4o", "gpt-4o-mini")
     assert str(provider.base_url) == "https://api.openai.com/v1"
     assert "sk-x" not in repr(provider)
+
+
+def test_the_environment_names_anthropic_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-x")
+    monkeypatch.setenv("ANTHROPIC_MODELS", "claude-a,claude-b")
+    configuration = load()
+    assert [(p.name, p.kind) for p in configuration.providers] == [
+        ("openai", "openai"),
+        ("anthropic", "anthropic"),
+    ]
+    provider = configuration.providers[1]
+    assert str(provider.base_url) == "https://api.anthropic.com/"
+    assert provider.models == ("claude-a", "claude-b")
+    assert configuration.settings.unserved() == []
 
 
 def test_a_base_url_alone_is_a_provider_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
