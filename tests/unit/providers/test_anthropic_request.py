@@ -213,6 +213,19 @@ def test_a_thought_without_its_signature_is_not_returned() -> None:
     assert ignored == ("messages.reasoning_content",)
 
 
+@pytest.mark.parametrize("nothing", ["", " \n"])
+def test_a_part_that_says_nothing_is_left_out(nothing: str) -> None:
+    parts = [{"type": "text", "text": text} for text in (nothing, "x", nothing)]
+    assert _sent(messages=_user(*parts))[0]["messages"] == [{"role": "user", "content": "x"}]
+
+
+def test_a_system_message_without_a_user_turn_before_it_goes_to_the_top() -> None:
+    talk = [*_said(content="y"), {"role": "system", "content": "z"}]
+    body, _ = _sent(ModelFacts(system_amid=True), messages=talk)
+    assert body["system"] == "z"
+    assert [message["role"] for message in body["messages"]] == ["user", "assistant"]
+
+
 def test_ignored_names_fit_a_header() -> None:
     odd: dict[str, Any] = {"ключ\n" + "x" * 99: 1}
     many: dict[str, Any] = {f"p{n}": n for n in range(99)}
