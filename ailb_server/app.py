@@ -30,6 +30,7 @@ from ailb_server.demo.server import DemoServer
 from ailb_server.domain.ports import ChatProvider
 from ailb_server.pipeline.chat import ChatPipeline
 from ailb_server.pipeline.metering import Metering
+from ailb_server.providers.anthropic import AnthropicProvider
 from ailb_server.providers.ollama import OllamaProvider, OllamaServer
 from ailb_server.providers.openai import OpenAIProvider
 from ailb_server.providers.openai_account import OpenAIAccount
@@ -104,8 +105,6 @@ class Gateway:
 
     async def _start(self, port: int) -> int:
         settings = self._settings
-        for name in settings.unserved():
-            _log.warning("%s is set, but this version does not serve that provider", name)
         metrics = Metrics(settings.module_id, VERSION)
         store = await self._open_store()
         if settings.demo_provider:
@@ -219,6 +218,12 @@ def _provider_of(settings: ProviderSettings, upstream: Upstream, num_ctx: int) -
         case "ollama":
             ollama = OllamaServer(url, settings.num_ctx or num_ctx, api_key=key, headers=headers)
             return OllamaProvider(name, ollama, upstream)
+        case "anthropic":
+            # Its package takes a second and 78 MB, which only those who use it should pay.
+            from ailb_server.providers.anthropic_account import AnthropicAccount  # noqa: PLC0415
+
+            anthropic = AnthropicAccount(name, url, key, headers=headers)
+            return AnthropicProvider(name, anthropic, upstream)
 
 
 def _declaration(settings: ProviderSettings, provider: Provider) -> Declaration:

@@ -67,13 +67,17 @@ class Settings(BaseSettings):
         description="Its models, separated by commas. Default: those that its `GET /models` lists.",
     )
     anthropic_api_key: SecretStr | None = Field(
-        None, description="Reserved for the provider `anthropic`; this version does not serve it."
+        None, description="Credential of the provider `anthropic`."
     )
     anthropic_base_url: AnyHttpUrl | None = Field(
-        None, description="Reserved for the provider `anthropic`; this version does not serve it."
+        None,
+        description="Base URL of the provider `anthropic`: any server of Anthropic's Messages API,"
+        " without or with `/v1`. Default, if a key is set: `https://api.anthropic.com`.",
     )
     anthropic_models: Names = Field(
-        (), description="Reserved for the provider `anthropic`; this version does not serve it."
+        (),
+        description="Its models, separated by commas. Default: those that its `GET /v1/models`"
+        " lists.",
     )
     ollama_base_url: AnyHttpUrl | None = Field(
         None,
@@ -199,11 +203,3 @@ class Settings(BaseSettings):
         if len(set(chosen)) < len(chosen):
             raise ValueError("HTTP_PORT, GRPC_PORT, METRICS_PORT: must differ from each other")
         return self
-
-    def unserved(self) -> list[str]:
-        """The variables that are set for providers this version does not serve."""
-        values = {
-            "ANTHROPIC_API_KEY": self.anthropic_api_key,
-            "ANTHROPIC_BASE_URL": self.anthropic_base_url,
-        }
-        return [name for name, value in values.items() if value is not None]

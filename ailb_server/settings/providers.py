@@ -44,9 +44,10 @@ class ProviderSettings(_Strict):
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
         description="Its name in routing, headers and metrics.",
     )
-    kind: Literal["openai", "ollama"] = Field("openai", description="Its wire format.")
+    kind: Literal["openai", "anthropic", "ollama"] = Field("openai", description="Its wire format.")
     base_url: AnyHttpUrl = Field(
-        description="Up to and including `/v1`; of an Ollama, without a path."
+        description="Up to and including `/v1`, which `anthropic` may leave out; of an Ollama,"
+        " without a path."
     )
     api_key_env: str | None = Field(
         None, description="The variable that holds its key. Without it, none is sent."
