@@ -2,7 +2,7 @@
 
 from ailb_server.domain.chat import Json
 from ailb_server.providers.anthropic_wire_models import ModelFacts
-from tests.wire.compatibility.probe import Expected, Meant, Probe, Refused, Sent, ignored
+from tests.wire.compatibility.probe import Meant, Probe, Refused, Sent, ignored
 
 _NO_SAMPLING = "the Messages API takes no sampling parameters"
 
@@ -153,13 +153,15 @@ REASONING = (
 )
 
 
-def _logprobs(value: str, sample: Json, anthropic: Expected, ollama: Expected) -> Probe:
-    return Probe("`logprobs`", value, {"logprobs": sample}, anthropic, ollama)
-
-
 TOLD = (
-    _logprobs("true", True, Refused("logprobs"), Sent({"logprobs": True})),
-    _logprobs("false", False, Meant(), Meant()),
+    Probe(
+        "`logprobs`",
+        "true",
+        {"logprobs": True},
+        anthropic=Refused("logprobs"),
+        ollama=Sent({"logprobs": True}),
+    ),
+    Probe("`logprobs`", "false", {"logprobs": False}, Meant(), Meant()),
     Probe(
         "`top_logprobs`",
         "with `logprobs`",

@@ -78,12 +78,12 @@ def _fits(hint: Any, value: dict[str, Json]) -> bool:
     return all(
         value[name] in get_args(member)
         for name, member in hints.items()
-        if name in value and get_origin(member) is Literal
+        if name in value and _is_literal(member)
     )
 
 
 def _words(hint: Any) -> Iterable[Any]:
-    if get_origin(hint) is Literal:
+    if _is_literal(hint):
         return get_args(hint)
     if is_typeddict(hint):
         return ()
@@ -91,7 +91,12 @@ def _words(hint: Any) -> Iterable[Any]:
 
 
 def _arguments(hint: Any) -> tuple[Any, ...]:
-    return () if get_origin(hint) is Literal else get_args(hint)
+    return () if _is_literal(hint) else get_args(hint)
+
+
+def _is_literal(hint: Any) -> bool:
+    origin: object = get_origin(hint)
+    return origin is Literal
 
 
 def _name(hint: Any) -> str:
