@@ -6,6 +6,7 @@ request's template once, and chats carry their bytes over that.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 import httpx2
 import openai
@@ -32,16 +33,21 @@ class RequestTemplate:
 
 
 class OpenAIAccount:
-    """A base URL and a credential at a provider of OpenAI's format."""
+    """A base URL and a credential at a provider of OpenAI's format.
+
+    The base URL's query, such as Azure's `?api-version=…`, is sent with every request.
+    """
 
     def __init__(
         self, provider: str, base_url: str, api_key: str | None, *, headers: Mapping[str, str]
     ) -> None:
         self._provider = provider
         self._omit = {} if api_key else {"Authorization": openai.Omit()}
+        base, _, query = base_url.partition("?")
         self._client = openai.AsyncOpenAI(
             api_key=api_key or _NO_KEY,
-            base_url=base_url,
+            base_url=base,
+            default_query=dict(parse_qsl(query)),
             max_retries=0,
             timeout=_LISTING_TIMEOUT_S,
             default_headers=headers,
