@@ -35,7 +35,7 @@ _PATIENCE_S = 10.0
 _SHORT_S = 0.3
 _PATIENT = Timeouts(connect_s=5, first_token_s=20, between_tokens_s=20, total_s=20)
 _HASTY = Timeouts(connect_s=5, first_token_s=_SHORT_S, between_tokens_s=20, total_s=20)
-_HASTY_LATER = Timeouts(connect_s=5, first_token_s=20, between_tokens_s=_SHORT_S, total_s=20)
+_HASTY_LATER = Timeouts(connect_s=5, first_token_s=60, between_tokens_s=_SHORT_S, total_s=60)
 _BOTH_WAYS = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 _DONE = b"data: [DONE]\n\n"
 
@@ -82,7 +82,8 @@ class Failure:
 
 async def _failure(rig: Rig, timeouts: Timeouts = _PATIENT, **fields: Any) -> Failure:
     failure = Failure()
-    async with _provider(rig, timeouts) as provider:
+    # So that it is the short limit that ends a stall.
+    async with asyncio.timeout(_PATIENCE_S), _provider(rig, timeouts) as provider:
         try:
             async with provider.open(_request(rig, **fields), rig.model) as answer:
                 async for chunk in answer.chunks:
