@@ -11,7 +11,7 @@ from ailb.openai.v1 import openai_service_pb2 as pb
 from ailb.openai.v1 import openai_service_pb2_grpc as pb_grpc
 from ailb_server.api import errors
 from ailb_server.api.answer_metadata import answer_metadata
-from ailb_server.api.edge import REQUEST_ID_KEY, Call, current_call
+from ailb_server.api.edge import REQUEST_ID_KEY, Call, current_call, interruption
 from ailb_server.api.openai_wire import parse_chat_request
 from ailb_server.domain.errors import AilbError
 from ailb_server.pipeline.chat import ChatPipeline
@@ -38,13 +38,14 @@ class OpenAIService(pb_grpc.OpenAIServiceServicer):
         try:
             chat = parse_chat_request(request.body.data)
             content_type = _SSE if chat.stream else _JSON
-            async with self._pipeline.open(chat) as answer:
-                begun = True
-                await context.send_initial_metadata(answer_metadata(call, chat, answer))
-                async for chunk in answer.chunks:
-                    # Empty where all that came was usage that the caller did not ask for.
-                    if chunk.wire:
-                        yield HttpBody(content_type=content_type, data=chunk.wire)
+            with interruption(call):
+                async with self._pipeline.open(chat) as answer:
+                    begun = True
+                    await context.send_initial_metadata(answer_metadata(call, chat, answer))
+                    async for chunk in answer.chunks:
+                        # Empty where all that came was usage that the caller did not ask for.
+                        if chunk.wire:
+                            yield HttpBody(content_type=content_type, data=chunk.wire)
         except Exception as error:
             if not call.rest:
                 raise

@@ -60,7 +60,6 @@ class OpenAIProvider:
     async def _stream(self, request: ChatRequest, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
         cutter = EventCutter()
         reader = openai_wire.StreamReader(include_usage=request.include_usage)
-        begun = False
         while not reader.done:
             read = await reply.read()
             try:
@@ -70,12 +69,13 @@ class OpenAIProvider:
                 raise self._bad_answer(error) from error
             if chunk and chunk.events:
                 reply.token_seen()
-                begun = True
             # Comments before the first event are not an answer yet. Usage that the caller does not
             # see has no wire, and is metered all the same.
-            if chunk and begun and (chunk.wire or chunk.usage):
+            if chunk and reader.begun and (chunk.wire or chunk.usage):
                 yield chunk
-            if (not read and not reader.done) or (reader.done and not begun):
+            if reader.fault:
+                raise self._bad_answer(reader.fault)
+            if (not read and not reader.done) or (reader.done and not reader.begun):
                 raise UpstreamUnavailableError(
                     "The provider ended the stream before its end.", provider=self.name
                 )

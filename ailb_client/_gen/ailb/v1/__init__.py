@@ -158,6 +158,18 @@ class ErrorReason(betterproto2.Enum):
     Example: {"reason": "INTERNAL_ERROR", "domain": "ailb", "metadata": {"request_id": "5b0c…"}}
     """
 
+    SHUTTING_DOWN = 16
+    """
+    This instance ends; another one answers. UNAVAILABLE, HTTP 503.
+    Example: {"reason": "SHUTTING_DOWN", "domain": "ailb", "metadata": {}}
+    """
+
+    NOT_IMPLEMENTED = 17
+    """
+    This server has no such method. UNIMPLEMENTED, HTTP 501.
+    Example: {"reason": "NOT_IMPLEMENTED", "domain": "ailb", "metadata": {"method": "/ailb.v1.ChatService/Sing"}}
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -177,6 +189,8 @@ class ErrorReason(betterproto2.Enum):
             13: "ERROR_REASON_STORAGE_UNAVAILABLE",
             14: "ERROR_REASON_OVERLOADED",
             15: "ERROR_REASON_INTERNAL_ERROR",
+            16: "ERROR_REASON_SHUTTING_DOWN",
+            17: "ERROR_REASON_NOT_IMPLEMENTED",
         }
 
     @classmethod
@@ -198,6 +212,8 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_STORAGE_UNAVAILABLE": 13,
             "ERROR_REASON_OVERLOADED": 14,
             "ERROR_REASON_INTERNAL_ERROR": 15,
+            "ERROR_REASON_SHUTTING_DOWN": 16,
+            "ERROR_REASON_NOT_IMPLEMENTED": 17,
         }
 
 
