@@ -11,6 +11,8 @@ _MICRO = 1_000_000
 # Dollars for a million tokens: a hundred times the dearest model there is; more is a slip.
 MAX_PRICE = 10_000.0
 Dollars = Annotated[float, Field(ge=0, le=MAX_PRICE)]
+# Tokens that a model holds at once. The largest there are hold ten million.
+ContextTokens = Annotated[int, Field(ge=1, le=16 * 1024 * 1024)]
 
 
 class _Strict(BaseModel):
@@ -42,8 +44,11 @@ class ProviderSettings(_Strict):
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
         description="Its name in routing, headers and metrics.",
     )
-    kind: Literal["openai"] = Field("openai", description="Its wire format.")
-    base_url: AnyHttpUrl = Field(description="Up to and including `/v1`.")
+    kind: Literal["openai", "anthropic", "ollama"] = Field("openai", description="Its wire format.")
+    base_url: AnyHttpUrl = Field(
+        description="Up to and including `/v1`, which `anthropic` may leave out; of an Ollama,"
+        " without a path."
+    )
     api_key_env: str | None = Field(
         None, description="The variable that holds its key. Without it, none is sent."
     )
@@ -51,6 +56,9 @@ class ProviderSettings(_Strict):
     models: tuple[str, ...] = Field((), description="Its models. Default: those that it lists.")
     weight: int = Field(1, ge=1, le=1000, description="Its share among those with one model.")
     prices: Mapping[str, PriceSettings] = Field(default_factory=dict, description="By model.")
+    num_ctx: ContextTokens | None = Field(
+        None, description="Ollama only: the context in tokens. Default: `OLLAMA_NUM_CTX`."
+    )
     owned_by: str = Field("", description="What `GET /v1/models` says. Default: its name.")
     api_key: SecretStr | None = Field(None, exclude=True)
 
