@@ -49,6 +49,14 @@ def completion(body: bytes) -> ChatChunk:
     return ChatChunk((answer,), body, usage_of(answer.get("usage")))
 
 
+def embeddings(body: bytes) -> ChatChunk:
+    """A list of embeddings, checked and metered; its bytes stay as they are."""
+    answer = _object(body)
+    if not isinstance(answer.get("data"), list):
+        raise MalformedAnswerError("the answer has no data")
+    return ChatChunk((answer,), body, usage_of(answer.get("usage")))
+
+
 class StreamReader:
     """Reads a stream's events beside their relay: checks, meters, and hides usage not asked for.
 

@@ -10,6 +10,7 @@ from ailb_server.domain.errors import UpstreamError, UpstreamUnavailableError
 from ailb_server.domain.ports import ChatProvider, ProviderAnswer
 from ailb_server.domain.target import Target
 from ailb_server.routing.ledger import Ledger
+from ailb_server.routing.operations import opened
 
 # Tells of each attempt's first chunk or failure: the target, seconds, and the reason of a failure.
 AttemptSeen = Callable[[Target, float, str | None], None]
@@ -72,7 +73,7 @@ class Dispatcher:
             try:
                 state = attempt.enter_context(self._ledger.attempt(target))
                 provider = self._providers[target.provider]
-                answer = await attempt.enter_async_context(provider.open(request, target.model))
+                answer = await attempt.enter_async_context(opened(provider, request, target.model))
                 first = await anext(answer.chunks, None)
                 if first is None:
                     raise UpstreamUnavailableError(
