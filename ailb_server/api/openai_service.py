@@ -1,6 +1,7 @@
 """`ailb.openai.v1.OpenAIService`: OpenAI's REST format over the pipeline."""
 
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import TypeAlias
 
 import grpc
@@ -11,22 +12,32 @@ from ailb.openai.v1 import openai_service_pb2 as pb
 from ailb.openai.v1 import openai_service_pb2_grpc as pb_grpc
 from ailb_server.api import errors
 from ailb_server.api.answer_metadata import answer_metadata
+from ailb_server.api.call_wishes import call_wishes
 from ailb_server.api.edge import REQUEST_ID_KEY, Call, current_call
+from ailb_server.api.heartbeat import Heartbeat
 from ailb_server.api.openai_wire import parse_chat_request
 from ailb_server.domain.errors import AilbError
 from ailb_server.pipeline.chat import ChatPipeline
 
 _JSON = "application/json"
 _SSE = "text/event-stream; charset=utf-8"
+# A comment, by the format of server-sent events: readers skip it.
+_BEAT = b": keep-alive\n\n"
+HEARTBEAT_S = 15.0
 
 Context: TypeAlias = grpc.aio.ServicerContext[pb.CreateChatCompletionRequest, HttpBody]
 
 
 class OpenAIService(pb_grpc.OpenAIServiceServicer):
-    """Relays chats byte for byte."""
+    """Relays chats byte for byte.
 
-    def __init__(self, pipeline: ChatPipeline) -> None:
+    A stream that has begun and says nothing for `heartbeat_s` gets a comment. Not before: until
+    then the status is not spent, and a failure can still be told by it.
+    """
+
+    def __init__(self, pipeline: ChatPipeline, heartbeat_s: float = HEARTBEAT_S) -> None:
         self._pipeline = pipeline
+        self._heartbeat_s = heartbeat_s
 
     @override
     async def CreateChatCompletion(
@@ -38,13 +49,17 @@ class OpenAIService(pb_grpc.OpenAIServiceServicer):
         try:
             chat = parse_chat_request(request.body.data)
             content_type = _SSE if chat.stream else _JSON
-            async with self._pipeline.open(chat) as answer:
+            heart = Heartbeat(lambda: context.write(_beat()), self._heartbeat_s)
+            async with self._pipeline.open(chat, call_wishes(context)) as answer:
                 begun = True
                 await context.send_initial_metadata(answer_metadata(call, chat, answer))
-                async for chunk in answer.chunks:
-                    # Empty where all that came was usage that the caller did not ask for.
-                    if chunk.wire:
-                        yield HttpBody(content_type=content_type, data=chunk.wire)
+                async with heart.running() if chat.stream else nullcontext():
+                    async for chunk in answer.chunks:
+                        # Empty where all that came was usage that the caller did not ask for.
+                        if chunk.wire:
+                            await heart.pause()
+                            yield HttpBody(content_type=content_type, data=chunk.wire)
+                            heart.resume()
         except Exception as error:
             if not call.rest:
                 raise
@@ -58,6 +73,10 @@ class OpenAIService(pb_grpc.OpenAIServiceServicer):
             if begun
             else HttpBody(content_type=_JSON, data=errors.openai_body(failure))
         )
+
+
+def _beat() -> HttpBody:
+    return HttpBody(content_type=_SSE, data=_BEAT)
 
 
 def _failed(call: Call, error: AilbError) -> tuple[tuple[str, str], ...]:

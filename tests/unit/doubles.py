@@ -95,6 +95,11 @@ class FakeContext:
     details: str = ""
     trailing: dict[str, Any] = field(default_factory=dict)
 
+    time_left_s: float | None = None
+
+    def time_remaining(self) -> float | None:
+        return self.time_left_s
+
     def invocation_metadata(self) -> Sequence[tuple[str, str]]:
         return self.metadata
 

@@ -1,0 +1,129 @@
+"""A circuit breaker: keeps requests from a target that fails, and tries it again by one."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from ailb_server.routing.window import SlidingSum
+
+
+class BreakerState(StrEnum):
+    """CLOSED lets all through, OPEN nothing, HALF_OPEN one probe at a time."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerRules:
+    """When it opens, and for how long; every further opening without a success lasts twice as long.
+
+    It opens after `in_row` failures, or once `rate` of `min_attempts` or more in `window_s` failed.
+    A refused credential opens it at once, for `credential_s` at least: it does not mend by itself.
+    """
+
+    in_row: int = 5
+    rate: float = 0.5
+    min_attempts: int = 20
+    window_s: float = 30.0
+    open_s: float = 5.0
+    max_open_s: float = 60.0
+    credential_s: float = 60.0
+
+
+class Ticket(NamedTuple):
+    """An attempt's place in the breaker's history."""
+
+    generation: int
+    probe: bool
+
+
+class Breaker:
+    """One target's. Times are seconds of one monotonic clock.
+
+    Attempts that began before the last opening do not count after it: a hundred that stalled
+    together are one outage, and must not close the door again on a target that has recovered.
+    """
+
+    __slots__ = (
+        "_attempts",
+        "_failures",
+        "_generation",
+        "_rules",
+        "_shut",
+        "_trips",
+        "failures_in_row",
+        "open_until",
+        "probing",
+    )
+
+    def __init__(self, rules: BreakerRules) -> None:
+        self._rules = rules
+        self._attempts = SlidingSum(rules.window_s, 10)
+        self._failures = SlidingSum(rules.window_s, 10)
+        self._generation = 0
+        self._trips = 0
+        self._shut = False
+        self.failures_in_row = 0
+        self.open_until = 0.0
+        self.probing = False
+
+    def state(self, now: float) -> BreakerState:
+        """What it is now."""
+        if not self._shut:
+            return BreakerState.CLOSED
+        return BreakerState.OPEN if now < self.open_until else BreakerState.HALF_OPEN
+
+    def begin(self, now: float) -> Ticket:
+        """An attempt begins; the caller has seen that the breaker lets it through."""
+        probe = not self.probing and self.state(now) is BreakerState.HALF_OPEN
+        self.probing = self.probing or probe
+        return Ticket(self._generation, probe)
+
+    def answered(self, ticket: Ticket) -> None:
+        """The target has begun to answer: enough to close. Its row ends only with `succeeded`."""
+        if ticket.probe and ticket.generation == self._generation:
+            self._shut = False
+            self.probing = False
+
+    def succeeded(self, ticket: Ticket, now: float) -> None:
+        """An answer came to its end."""
+        if ticket.generation == self._generation:
+            self.answered(ticket)
+            self._attempts.add(now, 1)
+            self.failures_in_row = 0
+            self._trips = 0
+
+    def failed(self, ticket: Ticket, now: float, *, credential: bool = False) -> None:
+        """An attempt failed by the target's fault."""
+        if ticket.generation != self._generation:
+            return
+        self.failures_in_row += 1
+        self._attempts.add(now, 1)
+        self._failures.add(now, 1)
+        if credential or self._shut or self._is_too_much(now):
+            self._open(now, credential=credential)
+
+    def abandoned(self, ticket: Ticket) -> None:
+        """An attempt ended without telling anything about the target."""
+        if ticket.probe and ticket.generation == self._generation:
+            self.probing = False
+
+    def _is_too_much(self, now: float) -> bool:
+        attempts = self._attempts.total(now)
+        return self.failures_in_row >= self._rules.in_row or (
+            attempts >= self._rules.min_attempts
+            and self._failures.total(now) >= attempts * self._rules.rate
+        )
+
+    def _open(self, now: float, *, credential: bool) -> None:
+        rules = self._rules
+        seconds = min(rules.open_s * 2 ** min(self._trips, 30), rules.max_open_s)
+        self.open_until = now + (max(seconds, rules.credential_s) if credential else seconds)
+        self._trips += 1
+        self._generation += 1
+        self._shut = True
+        self.probing = False
+        self._attempts.clear()
+        self._failures.clear()
