@@ -38,15 +38,28 @@ class Clocks:
 class Attempt:
     """A context around the upstream call; how it is left is how the attempt ended.
 
-    Entering raises NotAdmittedError if the target is dark, cooling, probed by another or full.
+    Entering raises NotAdmittedError if the target is cooling, probed by another, full or, unless
+    this is the `last_resort`, dark.
     """
 
-    __slots__ = ("_charged", "_clocks", "_facts", "_ticket", "blame", "seat", "started")
+    __slots__ = (
+        "_charged",
+        "_clocks",
+        "_facts",
+        "_last_resort",
+        "_ticket",
+        "blame",
+        "seat",
+        "started",
+    )
 
-    def __init__(self, seat: Seat, facts: RequestFacts, clocks: Clocks) -> None:
+    def __init__(
+        self, seat: Seat, facts: RequestFacts, clocks: Clocks, *, last_resort: bool
+    ) -> None:
         self.seat = seat
         self._facts = facts
         self._clocks = clocks
+        self._last_resort = last_resort
         self._ticket = Ticket(0, probe=False)
         self._charged = 0
         self.started = 0.0
@@ -55,7 +68,7 @@ class Attempt:
 
     def __enter__(self) -> Self:
         now, seat, state = self._clocks.clock(), self.seat, self.seat.state
-        if not seat.admits(self._facts, now):
+        if not seat.admits(self._facts, now, last_resort=self._last_resort):
             raise NotAdmittedError(seat.blocked_by(self._facts, now))
         self.started = now
         self._ticket = state.breaker.begin(now)

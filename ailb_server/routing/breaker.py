@@ -21,6 +21,7 @@ class BreakerRules:
 
     It opens after `in_row` failures, or once `rate` of `min_attempts` or more in `window_s` failed.
     A refused credential opens it at once, for `credential_s` at least: it does not mend by itself.
+    A probe that has not been answered after `patience_s` no longer keeps others from trying.
     """
 
     in_row: int = 5
@@ -30,6 +31,7 @@ class BreakerRules:
     open_s: float = 5.0
     max_open_s: float = 60.0
     credential_s: float = 60.0
+    patience_s: float = 5.0
 
 
 class Ticket(NamedTuple):
@@ -55,7 +57,7 @@ class Breaker:
         "_trips",
         "failures_in_row",
         "open_until",
-        "probing",
+        "probe_until",
     )
 
     def __init__(self, rules: BreakerRules) -> None:
@@ -67,7 +69,8 @@ class Breaker:
         self._shut = False
         self.failures_in_row = 0
         self.open_until = 0.0
-        self.probing = False
+        # While a probe keeps others away; 0 without one.
+        self.probe_until = 0.0
 
     def state(self, now: float) -> BreakerState:
         """What it is now."""
@@ -76,16 +79,20 @@ class Breaker:
         return BreakerState.OPEN if now < self.open_until else BreakerState.HALF_OPEN
 
     def begin(self, now: float) -> Ticket:
-        """An attempt begins; the caller has seen that the breaker lets it through."""
-        probe = not self.probing and self.state(now) is BreakerState.HALF_OPEN
-        self.probing = self.probing or probe
-        return Ticket(self._generation, probe)
+        """An attempt begins, as a probe unless it is closed.
+
+        The caller has seen that it may: now is past `open_until` and `probe_until`, or the target
+        is the last resort.
+        """
+        if self._shut:
+            self.probe_until = now + self._rules.patience_s
+        return Ticket(self._generation, self._shut)
 
     def answered(self, ticket: Ticket) -> None:
         """The target has begun to answer: enough to close. Its row ends only with `succeeded`."""
         if ticket.probe and ticket.generation == self._generation:
             self._shut = False
-            self.probing = False
+            self.open_until = self.probe_until = 0.0
 
     def succeeded(self, ticket: Ticket, now: float) -> None:
         """An answer came to its end."""
@@ -108,7 +115,7 @@ class Breaker:
     def abandoned(self, ticket: Ticket) -> None:
         """An attempt ended without telling anything about the target."""
         if ticket.probe and ticket.generation == self._generation:
-            self.probing = False
+            self.probe_until = 0.0
 
     def _is_too_much(self, now: float) -> bool:
         attempts = self._attempts.total(now)
@@ -124,6 +131,6 @@ class Breaker:
         self._trips += 1
         self._generation += 1
         self._shut = True
-        self.probing = False
+        self.probe_until = 0.0
         self._attempts.clear()
         self._failures.clear()

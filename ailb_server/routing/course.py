@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 
 from ailb_server.domain.chat import ChatRequest
@@ -40,6 +41,18 @@ class Course:
         """All of the plan, those that could not be asked last: by then they may."""
         return (*self.plan.order, *self.plan.skipped) if self.plan.skipped else self.plan.order
 
+    def soonest_dark(self, now: float) -> Seat | None:
+        """Of the targets with an open circuit not tried yet, the one to be tried again soonest."""
+        tried = {one.target for one in self.plan.decision.tried}
+        dark = [
+            seat
+            for seat in self.seats()
+            if seat.state.breaker.open_until > now
+            and seat.target not in tried
+            and seat.admits(self.plan.facts, now, last_resort=True)
+        ]
+        return min(dark, key=lambda seat: seat.state.breaker.open_until, default=None)
+
     def note(self, target: Target, outcome: str, seconds: float) -> None:
         """Adds to the decision's log."""
         self.plan.decision.tried.append(Tried(target, outcome, seconds))
@@ -62,10 +75,14 @@ class Course:
         """What to tell, and when to come back, after no target has answered."""
         facts, seats = self.plan.facts, self.seats()
         soonest = min((seat.wait_s(facts, now) for seat in seats), default=0.0)
-        error = self.failure or self._nobody(now)
-        if error.retry_after_s is None and soonest > 0:
-            error.retry_after_s = soonest
-        return error
+        failure = self.failure or self._nobody(now)
+        if failure.retry_after_s is not None or soonest <= 0:
+            return failure
+        # The failure itself tells what the provider said, this what the caller is told.
+        told = copy(failure)
+        told.retry_after_s = soonest
+        told.__cause__ = failure
+        return told
 
     def _nobody(self, now: float) -> UpstreamError:
         model, seats = self.request.model, self.seats()

@@ -119,7 +119,7 @@ class Dispatcher:
 
     async def _until_answered(self, course: Course) -> Opened:
         while True:
-            opened = await self._one_round(course)
+            opened = await self._one_round(course) or await self._last_resort(course)
             if opened is not None:
                 return opened
             if not await self._queue.wait(course, self._ledger.clock):
@@ -140,6 +140,21 @@ class Dispatcher:
                 if not error.failover:
                     raise
         return None
+
+    async def _last_resort(self, course: Course) -> Opened | None:
+        """Tries the target that would be tried again soonest, rather than nobody."""
+        now = self._ledger.clock()
+        seat = course.soonest_dark(now)
+        if seat is None or (course.failure is not None and not self._budget.take()):
+            return None
+        try:
+            return await self._attempt(course, seat, last_resort=True)
+        except NotAdmittedError:
+            return None
+        except UpstreamError as error:
+            if not error.failover:
+                raise
+            return None
 
     def _may_follow(self, seat: Seat) -> bool:
         """A target that nothing speaks against takes what another could not; beyond that, the
@@ -170,8 +185,8 @@ class Dispatcher:
                 raise
         return await self._attempt(course, seat)
 
-    async def _attempt(self, course: Course, seat: Seat) -> Opened:
-        attempt = self._ledger.attempt(seat, course.plan.facts)
+    async def _attempt(self, course: Course, seat: Seat, *, last_resort: bool = False) -> Opened:
+        attempt = self._ledger.attempt(seat, course.plan.facts, last_resort=last_resort)
         target = seat.target
         async with AsyncExitStack() as stack:
             stack.enter_context(attempt)

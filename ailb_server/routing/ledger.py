@@ -65,9 +65,9 @@ class Ledger:
         """Drops idle targets that a new routing table no longer has."""
         self._states = {k: s for k, s in self._states.items() if k in targets or s.in_flight}
 
-    def attempt(self, seat: Seat, facts: RequestFacts) -> Attempt:
+    def attempt(self, seat: Seat, facts: RequestFacts, *, last_resort: bool = False) -> Attempt:
         """An attempt to be entered; see `Attempt`."""
-        return Attempt(seat, facts, self._clocks)
+        return Attempt(seat, facts, self._clocks, last_resort=last_resort)
 
     def snapshot(self) -> Sequence[TargetSnapshot]:
         """Every known target as it stands now, by name."""

@@ -128,7 +128,7 @@ def _parted(
         for seat in seats
         # Written out, because it is all that most seats of most plans need.
         if seat.state.ready_at <= now
-        and not seat.state.breaker.probing
+        and seat.state.breaker.probe_until <= now
         and (seat.gate is None or seat.admits(facts, now))
     ]
     if len(ready) == len(seats):

@@ -36,11 +36,10 @@ class Seat:
         self.prompt_price: float = price.prompt if price else math.inf
         self.completion_price: float = price.completion if price else math.inf
 
-    def admits(self, facts: RequestFacts, now: float) -> bool:
-        """Whether it may be asked now: neither dark, cooling nor full."""
-        return self.state.admits(now) and (
-            self.gate is None or self.gate.wait_s(now, self.tokens(facts)) <= 0
-        )
+    def admits(self, facts: RequestFacts, now: float, *, last_resort: bool = False) -> bool:
+        """Whether it may be asked now: not cooling, not full, and dark only as the last resort."""
+        admits = self.state.admits_last_resort if last_resort else self.state.admits
+        return admits(now) and (self.gate is None or self.gate.wait_s(now, self.tokens(facts)) <= 0)
 
     def blocked_by(self, facts: RequestFacts, now: float) -> str:
         """Why it may not; empty if it may."""
@@ -51,14 +50,14 @@ class Seat:
 
     def wait_s(self, facts: RequestFacts, now: float) -> float:
         """Seconds until it may be asked again, as far as is known; 0 is now."""
-        wait = max(0.0, self.state.ready_at - now)
-        if self.state.breaker.probing:
-            wait = max(wait, 1.0)
+        breaker = self.state.breaker
+        wait = max(0.0, self.state.ready_at - now, breaker.probe_until - now)
         return wait if self.gate is None else max(wait, self.gate.wait_s(now, self.tokens(facts)))
 
     def only_limited(self, now: float) -> bool:
         """What keeps it from being asked, if anything does, is its provider's limit alone."""
-        return self.state.breaker.open_until <= now and not self.state.breaker.probing
+        breaker = self.state.breaker
+        return breaker.open_until <= now and breaker.probe_until <= now
 
     def tokens(self, facts: RequestFacts) -> int:
         """What the request is expected to take of the provider's tokens; 0 if it counts none."""

@@ -14,8 +14,9 @@ from ailb_server.routing.breaker import Breaker, BreakerRules, Ticket
 from ailb_server.routing.ewma import Ewma, PeakEwma
 from ailb_server.routing.histogram import Histogram
 
-# Where a provider that limits AILB does not say until when.
-DEFAULT_COOL_S = 5.0
+# Where a provider that limits AILB does not say until when; doubled each time in a row.
+DEFAULT_COOL_S = 1.0
+MAX_DEFAULT_COOL_S = 30.0
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class TargetState:
 
     __slots__ = (
         "_dark",
+        "_limits",
         "breaker",
         "completion",
         "cool_until",
@@ -74,6 +76,7 @@ class TargetState:
         # When the attempts began that still wait for their first chunk, oldest first.
         self.waiting: dict[int, float] = {}
         self._dark = False
+        self._limits = 0
 
     @property
     def consecutive_failures(self) -> int:
@@ -82,7 +85,14 @@ class TargetState:
 
     def admits(self, now: float) -> bool:
         """Whether it may be asked."""
-        return self.ready_at <= now and not self.breaker.probing
+        return self.ready_at <= now and self.breaker.probe_until <= now
+
+    def admits_last_resort(self, now: float) -> bool:
+        """Whether a request that nobody else can answer may try it, though its circuit is open.
+
+        One at a time, so that it costs a target in trouble next to nothing; never while it cools.
+        """
+        return self.cool_until <= now and self.breaker.probe_until <= now
 
     def well(self) -> bool:
         """Nothing speaks against it."""
@@ -94,7 +104,7 @@ class TargetState:
             return "credential" if self._dark else "open"
         if self.cool_until > now:
             return "cooling"
-        return "probing" if self.breaker.probing else ""
+        return "probing" if self.breaker.probe_until > now else ""
 
     def expected_first_chunk_s(self, now: float, *, stream: bool) -> float:
         """Peak-EWMA of the time to the first chunk; infinite if unknown.
@@ -110,7 +120,7 @@ class TargetState:
 
     def answered(self, ticket: Ticket, waited_s: float, now: float, *, stream: bool) -> None:
         """The first chunk is there."""
-        self.breaker.answered(ticket)
+        self._alive(ticket)
         self.first_chunk[stream].observe(waited_s, now)
         if stream:
             self.ttfts.observe(waited_s)
@@ -135,11 +145,18 @@ class TargetState:
             self._darken(ticket, error, now)
         else:
             self.breaker.abandoned(ticket)
-        if error.retry_after_s is not None or isinstance(error, UpstreamRateLimitedError):
-            seconds = DEFAULT_COOL_S if error.retry_after_s is None else error.retry_after_s
-            self.limited = isinstance(error, UpstreamRateLimitedError)
-            self.cool_until = max(self.cool_until, now + seconds)
+        self._cool(error, now)
         self.ready_at = max(self.cool_until, self.breaker.open_until)
+
+    def _cool(self, error: UpstreamError, now: float) -> None:
+        limited, seconds = isinstance(error, UpstreamRateLimitedError), error.retry_after_s
+        if limited:
+            if seconds is None:
+                seconds = min(DEFAULT_COOL_S * 2.0 ** min(self._limits, 30), MAX_DEFAULT_COOL_S)
+            self._limits += 1
+        if seconds is not None:
+            self.limited = limited
+            self.cool_until = max(self.cool_until, now + seconds)
 
     def _darken(self, ticket: Ticket, error: UpstreamError, now: float) -> None:
         credential = isinstance(error, UpstreamMisconfiguredError)
@@ -159,7 +176,12 @@ class TargetState:
     def rejected(self, ticket: Ticket) -> None:
         """It refused a caller's request: alive, and no fault of its own."""
         self.totals.rejected += 1
+        self._alive(ticket)
+
+    def _alive(self, ticket: Ticket) -> None:
+        self._limits = 0
         self.breaker.answered(ticket)
+        self.ready_at = max(self.cool_until, self.breaker.open_until)
 
     def abandoned(self, ticket: Ticket) -> None:
         """The caller left, another target was faster, or AILB failed."""

@@ -6,6 +6,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from typing_extensions import override
+
 T = TypeVar("T")
 
 
@@ -26,6 +28,7 @@ class _Skipping(selectors.SelectSelector):
         super().__init__()
         self._clock = clock
 
+    @override
     def select(self, timeout: float | None = None) -> Any:
         if timeout is None:
             raise RuntimeError("nothing is left that could ever happen")
@@ -38,6 +41,7 @@ class _Loop(asyncio.SelectorEventLoop):
         super().__init__(_Skipping(clock))
         self._told = clock
 
+    @override
     def time(self) -> float:
         return self._told.now
 

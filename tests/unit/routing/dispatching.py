@@ -80,4 +80,4 @@ class Setup:
 
     def idle(self) -> bool:
         states = [self.ledger.state(target) for target in (P, Q)]
-        return not any(s.in_flight or s.waiting or s.breaker.probing for s in states)
+        return not any(s.in_flight or s.waiting or s.breaker.probe_until for s in states)

@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 import pytest
 
+from ailb_server.domain.target import Target
 from ailb_server.routing.ledger import Ledger
 from ailb_server.routing.seat import Seat
 from ailb_server.routing.strategies import latency_optimized
 from tests.unit.routing.clock import Clock
-from tests.unit.routing.seats import Target, chance, facts
+from tests.unit.routing.seats import chance, facts
 
 
 class _World:

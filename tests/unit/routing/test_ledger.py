@@ -218,7 +218,7 @@ def test_every_attempt_is_counted_once(ends: list[str]) -> None:
     assert told.total == len(ends)
     assert told.successful + told.failed + told.rejected + told.abandoned == len(ends)
     assert told.in_flight == 0
-    assert not setup.state.breaker.probing
+    assert setup.state.breaker.probe_until == 0
 
 
 def test_a_target_is_known_by_provider_and_model() -> None:
