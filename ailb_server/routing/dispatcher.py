@@ -81,8 +81,9 @@ class Dispatcher:
     ) -> AsyncIterator[Answer]:
         """The first answer that begins; before that, every failover error moves to the next target.
 
-        `time_left_s` is the caller's own deadline, if it has one. Raises UpstreamError if none
-        answers. Leaving the context ends the upstream call.
+        `time_left_s` is the caller's own deadline, if it has one: nothing waits in vain beyond it
+        (the call itself ends by cancellation). Raises UpstreamError if none answers. Leaving the
+        context ends the upstream call.
         """
         self._budget.request()
         started = asyncio.get_running_loop().time()
@@ -104,9 +105,8 @@ class Dispatcher:
         self, plan: Plan, request: ChatRequest, started: float, time_left_s: float | None
     ) -> Course:
         rules = self._rules
-        left = rules.total_s if time_left_s is None else min(rules.total_s, time_left_s)
-        queue_until = started + min(rules.queue_s, left)
-        return Course(plan, request, started + left, queue_until, rules.total_s)
+        queue_s = rules.queue_s if time_left_s is None else min(rules.queue_s, time_left_s)
+        return Course(plan, request, started + rules.total_s, started + queue_s, rules.total_s)
 
     async def _within_total(self, course: Course) -> Opened:
         try:

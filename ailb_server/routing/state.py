@@ -14,9 +14,9 @@ from ailb_server.routing.breaker import Breaker, BreakerRules, Ticket
 from ailb_server.routing.ewma import Ewma, PeakEwma
 from ailb_server.routing.histogram import Histogram
 
-# Where a provider that limits AILB does not say until when; doubled each time in a row.
+# Where a provider that limits AILB does not say until when. Short and never longer: a request too
+# large for the limit is refused each time, and must not keep all others away.
 DEFAULT_COOL_S = 1.0
-MAX_DEFAULT_COOL_S = 30.0
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +42,6 @@ class TargetState:
 
     __slots__ = (
         "_dark",
-        "_limits",
         "breaker",
         "completion",
         "cool_until",
@@ -76,7 +75,6 @@ class TargetState:
         # When the attempts began that still wait for their first chunk, oldest first.
         self.waiting: dict[int, float] = {}
         self._dark = False
-        self._limits = 0
 
     @property
     def consecutive_failures(self) -> int:
@@ -150,10 +148,8 @@ class TargetState:
 
     def _cool(self, error: UpstreamError, now: float) -> None:
         limited, seconds = isinstance(error, UpstreamRateLimitedError), error.retry_after_s
-        if limited:
-            if seconds is None:
-                seconds = min(DEFAULT_COOL_S * 2.0 ** min(self._limits, 30), MAX_DEFAULT_COOL_S)
-            self._limits += 1
+        if limited and seconds is None:
+            seconds = DEFAULT_COOL_S
         if seconds is not None:
             self.limited = limited
             self.cool_until = max(self.cool_until, now + seconds)
@@ -179,7 +175,6 @@ class TargetState:
         self._alive(ticket)
 
     def _alive(self, ticket: Ticket) -> None:
-        self._limits = 0
         self.breaker.answered(ticket)
         self.ready_at = max(self.cool_until, self.breaker.open_until)
 

@@ -50,7 +50,9 @@ class CapabilitySettings(_Strict):
     vision: bool | None = Field(None, description="Images in messages.")
     tools: bool | None = Field(None, description="Calls of functions.")
     json_schema: bool | None = Field(None, description="Answers after a JSON schema.")
-    context: int | None = Field(None, ge=1, description="Tokens, prompt and answer together.")
+    context: int | None = Field(
+        None, ge=1, le=100_000_000, description="Tokens, prompt and answer together."
+    )
 
     def capabilities(self) -> Capabilities:
         """As routing has them."""
