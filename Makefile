@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help up install install-dev test check static format lint types contracts protos fresh generate baseline lock bench
+.PHONY: help up install install-dev test check static format lint types contracts protos fresh generate docs baseline lock bench
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,7 +49,9 @@ contracts: install-dev
 
 protos: install-dev .deps
 	$(BIN)/buf lint
-	$(BIN)/buf breaking --against proto/baseline.binpb
+	@# As one image: the workspace is two, with google's protos beside ours.
+	$(BIN)/buf build --exclude-source-info -o - | $(BIN)/buf breaking - \
+	  --against proto/baseline.binpb --config '{"version": "v1", "breaking": {"use": ["FILE"]}}'
 
 fresh: install-dev .deps ## Proves the generated code and documents fresh
 	$(BIN)/python -m tests.shape.freshness
@@ -57,6 +59,13 @@ fresh: install-dev .deps ## Proves the generated code and documents fresh
 generate: install-dev .deps ## Generates code, Envoy's descriptors and documents
 	$(BIN)/buf generate
 	$(BIN)/buf build -o envoy/ailb.binpb --as-file-descriptor-set --exclude-source-info
+	$(BIN)/python -m docs.generator
+
+docs: install-dev ## Writes what documents tell of settings, errors and decisions
+	$(BIN)/python -m docs.generator
+
+bench: install-dev ## Measures AILB beside the bare upstream, for about 90 s
+	$(BIN)/python -m benchmarks.chat
 
 baseline: install-dev .deps ## Promises the API as it is now: `buf breaking` compares with it
 	$(BIN)/buf build -o proto/baseline.binpb --exclude-source-info

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import Protocol
 
 from prometheus_client import start_http_server
 from pydantic import AnyHttpUrl
@@ -25,8 +26,11 @@ from ailb_server.api.metrics_service import MetricsService
 from ailb_server.api.model_service import ModelService
 from ailb_server.api.openai_service import OpenAIService
 from ailb_server.demo.server import DemoServer
+from ailb_server.domain.ports import ChatProvider
 from ailb_server.pipeline.chat import ChatPipeline
 from ailb_server.pipeline.metering import Metering
+from ailb_server.providers.anthropic import AnthropicProvider
+from ailb_server.providers.ollama import OllamaProvider, OllamaServer
 from ailb_server.providers.openai import OpenAIProvider
 from ailb_server.providers.openai_account import OpenAIAccount
 from ailb_server.providers.upstream import Timeouts, Upstream
@@ -53,6 +57,14 @@ _FIRST_LISTING_S = 2.0
 START_ERRORS = (StoreUnavailableError, MigrationError, PortTakenError)
 
 _log = logging.getLogger(__name__)
+
+
+class Provider(ChatProvider, Protocol):
+    """A provider that holds connections."""
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        ...
 
 
 class Gateway:
@@ -94,8 +106,6 @@ class Gateway:
 
     async def _start(self, port: int) -> int:
         settings = self._settings
-        for name in settings.unserved():
-            _log.warning("%s is set, but this version does not serve that provider", name)
         metrics = Metrics(settings.module_id, VERSION)
         store = await self._open_store()
         if settings.demo_provider:
@@ -135,21 +145,17 @@ class Gateway:
         self._closing.push_async_callback(demo.stop)
         self.providers = (*self.providers, demo_provider(url))
 
-    def _provider(self, settings: ProviderSettings) -> OpenAIProvider:
-        key = settings.api_key.get_secret_value() if settings.api_key else None
-        account = OpenAIAccount(
-            settings.name, str(settings.base_url), key, headers=settings.headers
-        )
+    def _provider(self, settings: ProviderSettings) -> Provider:
         upstream = Upstream(
             settings.name,
             timeouts=_timeouts(self._settings),
             pool_size=self._settings.upstream_pool_size,
         )
-        provider = OpenAIProvider(settings.name, account, upstream)
+        provider = _provider_of(settings, upstream, self._settings.ollama_num_ctx)
         self._closing.push_async_callback(provider.close)
         return provider
 
-    def _declaration(self, settings: ProviderSettings, provider: OpenAIProvider) -> Declaration:
+    def _declaration(self, settings: ProviderSettings, provider: Provider) -> Declaration:
         return Declaration(
             provider=settings.name,
             owned_by=settings.owned_by or settings.name,
@@ -215,6 +221,24 @@ def _services(
         ),
         partial(health_service_pb2_grpc.add_HealthServiceServicer_to_server, health),
     )
+
+
+def _provider_of(settings: ProviderSettings, upstream: Upstream, num_ctx: int) -> Provider:
+    name, url, headers = settings.name, str(settings.base_url), settings.headers
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    match settings.kind:
+        case "openai":
+            openai = OpenAIAccount(name, url, key, headers=headers)
+            return OpenAIProvider(name, openai, upstream)
+        case "ollama":
+            ollama = OllamaServer(url, settings.num_ctx or num_ctx, api_key=key, headers=headers)
+            return OllamaProvider(name, ollama, upstream)
+        case "anthropic":
+            # Its package takes a second and 78 MB, which only those who use it should pay.
+            from ailb_server.providers.anthropic_account import AnthropicAccount  # noqa: PLC0415
+
+            anthropic = AnthropicAccount(name, url, key, headers=headers)
+            return AnthropicProvider(name, anthropic, upstream)
 
 
 def _limits(settings: ProviderSettings) -> ProviderLimits:

@@ -21,6 +21,13 @@ OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
+    # Envoy lets 16 KiB of headers through; the defaults refuse half of that, as if overloaded.
+    ("grpc.max_metadata_size", 32 * 1024),
+    ("grpc.absolute_max_metadata_size", 64 * 1024),
+    # Calls that wait for the interpreter. The defaults cancel some of a burst of 2,000, unseen by
+    # the edge, which would refuse them with a reason.
+    ("grpc.server.max_pending_requests", 8_192),
+    ("grpc.server.max_pending_requests_hard_limit", 16_384),
     # A second server on the port must fail, not share it unseen.
     ("grpc.so_reuseport", 0),
 )

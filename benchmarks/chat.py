@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
-    print("\r" + " " * 60 + "\r" + report.text(plan, result))
+    print(report.text(plan, result))
     print(f"\nWritten: {report.write(options.out, report.document(plan, result))}")
     return 1 if report.errors(result) else 0
 
@@ -42,10 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chat", description=__doc__)
     parser.add_argument("--quick", action="store_true", help=f"{_QUICK_S:g} s, coarse figures")
-    parser.add_argument(
-        "--seconds", type=float, default=None, help=f"time for all of it (default {_FULL_S:g})"
-    )
-    parser.add_argument("--repetitions", type=int, default=3, help="of every cell (default 3)")
+    parser.add_argument("--seconds", type=float, help=f"time for all of it (default {_FULL_S:g})")
+    parser.add_argument("--repetitions", type=int, help="of every cell (default 5, 3 if quick)")
     parser.add_argument(
         "--workloads", default=_DEFAULT, help=f"of {','.join(workloads())} (default {_DEFAULT})"
     )
@@ -57,18 +55,20 @@ def _plan(options: argparse.Namespace) -> Plan:
     known = workloads()
     names = [name.strip() for name in options.workloads.split(",")]
     unknown = [name for name in names if name not in known]
-    if unknown or options.repetitions < 1:
+    repetitions = options.repetitions or (3 if options.quick else 5)
+    if unknown or repetitions < 1:
         _parser().error(
             f"unknown: {', '.join(unknown)}" if unknown else "--repetitions: at least 1"
         )
     seconds = options.seconds or (_QUICK_S if options.quick else _FULL_S)
-    return Plan(tuple(known[name] for name in names), options.repetitions, seconds)
+    return Plan(tuple(known[name] for name in names), repetitions, seconds)
 
 
 def _progress(number: int, count: int, cell: Cell) -> None:
     where = f"{cell.workload.name} c={cell.concurrency} {cell.target}"
     if sys.stderr.isatty():
-        print(f"\r{number}/{count} {where:<40}", end="", file=sys.stderr, flush=True)
+        end = "\n" if number == count else ""
+        print(f"\r{number}/{count} {where:<40}", end=end, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What Linux tells of processes and CPUs: proc(5), and the CPU clocks of processes."""
 
+import json
 import os
 import time
 from collections import defaultdict
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
+_YARDSTICK_ITEMS = 10_000
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 # Columns of a `cpu` line of /proc/stat: user, nice, system, (idle, iowait), irq, softirq, steal.
 _BUSY_COLUMNS = (1, 2, 3, 6, 7, 8)
@@ -114,6 +116,13 @@ def pin(pid: int, cpu: int) -> None:
         # It may end while we look.
         with suppress(ProcessLookupError):
             os.sched_setaffinity(int(task.name), {cpu})
+
+
+def yardstick_ms() -> float:
+    """CPU milliseconds of one fixed piece of work, now: virtual CPUs change their speed."""
+    started = time.process_time()
+    json.loads(json.dumps({str(number): [number] for number in range(_YARDSTICK_ITEMS)}))
+    return (time.process_time() - started) * 1000
 
 
 def cpu_model() -> str:

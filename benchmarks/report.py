@@ -196,20 +196,27 @@ def _line(values: Sequence[str]) -> str:
 def _verdicts(plan: Plan, result: Result) -> Iterator[str]:
     yield "\nMedians of repetitions; ± is half of their range. CPU ms are per request."
     yield from (_steps(row) for row in rows(result) if row.cell.concurrency == 1)
-    foreign = [sample.foreign_cpu for sample in result.samples]
-    if foreign:
-        busy = "  (busy: latencies and RPS are worse than AILB's)"
-        mean = sum(foreign) / len(foreign)
-        yield (
-            f"Other processes kept {mean:.2f} CPUs busy meanwhile, {max(foreign):.2f} at most."
-            + (busy if mean > _NOISY_CPUS else "")
-        )
+    yield from _circumstances(result.samples)
     if not result.complete:
         yield f"INCOMPLETE: the time of {plan.budget_s:g} s was over."
     for row in rows(result):
         if row.errors:
             where = f"{row.cell.workload.name} c={row.cell.concurrency} {row.cell.target}"
             yield f"ERRORS: {where}: {row.errors}"
+
+
+def _circumstances(samples: Sequence[Sample]) -> Iterator[str]:
+    yardstick = typical([sample.yardstick_ms for sample in samples])
+    foreign = [sample.foreign_cpu for sample in samples]
+    if yardstick is None:
+        return
+    mean = sum(foreign) / len(foreign)
+    busy = "  (busy: latencies and RPS are worse than AILB's)" if mean > _NOISY_CPUS else ""
+    yield f"Other processes kept {mean:.2f} CPUs busy meanwhile, {max(foreign):.2f} at most.{busy}"
+    yield (
+        f"The yardstick, a fixed piece of Python, took {yardstick.median:.1f} ms"
+        f" ±{yardstick.spread:.0%} of CPU time."
+    )
 
 
 def _steps(row: Row) -> str:
@@ -238,4 +245,8 @@ def _row_values(row: Row) -> dict[str, object]:
 
 
 def _sample_values(sample: Sample) -> dict[str, object]:
-    return _named(sample.cell) | asdict(sample.outcome) | {"foreign_cpu": sample.foreign_cpu}
+    return _named(sample.cell) | {
+        **asdict(sample.outcome),
+        "foreign_cpu": sample.foreign_cpu,
+        "yardstick_ms": sample.yardstick_ms,
+    }

@@ -1,15 +1,23 @@
 """One run: starts everything, measures every cell, ends everything."""
 
+import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from benchmarks.load import Order, Outcome, without_identity
-from benchmarks.machine import busy_seconds, cpu_pair, cpu_seconds, pin, resident_bytes
+from benchmarks.machine import (
+    busy_seconds,
+    cpu_pair,
+    cpu_seconds,
+    pin,
+    resident_bytes,
+    yardstick_ms,
+)
 from benchmarks.plan import MAX_REQUESTS, Cell, Plan, Target, Workload
 from benchmarks.programs import Generator, Program, RunError, ailb, free_ports, post, upstream
 from benchmarks.stopping import undisturbed
@@ -49,11 +57,16 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One measurement of a cell. `foreign_cpu`: CPUs that processes of others kept busy."""
+    """One measurement of a cell.
+
+    `foreign_cpu`: CPUs that processes of others kept busy. `yardstick_ms`: CPU time of a fixed
+    piece of work on the gateway's CPU just before.
+    """
 
     cell: Cell
     outcome: Outcome
     foreign_cpu: float
+    yardstick_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +138,16 @@ def _start(stack: ExitStack, directory: Path) -> Rig:
     envoy = _envoy(gateway)
     cpus = cpu_pair()
     if cpus is not None:
-        for pid, cpu in zip(
-            (gateway.pid, envoy, bare.pid, generator.pid), sorted(cpus * 2), strict=True
-        ):
-            pin(pid, cpu)
+        _pin_all(cpus, gateway=(gateway.pid, envoy, os.getpid()), rig=(bare.pid, generator.pid))
     ports: dict[Target, int] = {"AILB": http_port, "upstream": upstream_port}
     return Rig(ports, gateway, envoy, bare, generator, start_s, cpus)
+
+
+def _pin_all(cpus: tuple[int, int], gateway: Sequence[int], rig: Sequence[int]) -> None:
+    """We sleep while a cell is measured, and hold the yardstick to the gateway's CPU before."""
+    for pids, cpu in ((gateway, cpus[0]), (rig, cpus[1])):
+        for pid in pids:
+            pin(pid, cpu)
 
 
 def _begin(stack: ExitStack, start: Callable[[], _Started]) -> _Started:
@@ -171,10 +188,11 @@ def _samples(
 
 
 def _sample(rig: Rig, cell: Cell, order: Order) -> Sample:
+    yardstick = yardstick_ms()
     started, own, busy = time.perf_counter(), rig.own_cpu_s(), busy_seconds()
     outcome = _measure(rig, order)
     foreign = (busy_seconds() - busy) - (rig.own_cpu_s() - own)
-    return Sample(cell, outcome, max(0.0, foreign) / (time.perf_counter() - started))
+    return Sample(cell, outcome, max(0.0, foreign) / (time.perf_counter() - started), yardstick)
 
 
 def _measure(rig: Rig, order: Order) -> Outcome:

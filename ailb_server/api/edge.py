@@ -21,7 +21,7 @@ REQUEST_ID_KEY = "x-request-id"
 # Envoy's transcoder sets it on what was a REST call.
 _TRANSCODED_KEY = "x-envoy-original-path"
 _MAX_REQUEST_ID = 128
-_REQUEST_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-_.:")
+_REQUEST_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "_.:/+=@-")
 # Answered under any load, or an overloaded instance would look dead.
 _UNBOUNDED = ("/grpc.", "/ailb.v1.HealthService/", "/ailb.v1.MetricsService/")
 

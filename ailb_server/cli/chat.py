@@ -26,8 +26,7 @@ def chat(
         str, typer.Option(metavar="HOST:PORT", help="AILB's gRPC server.")
     ] = "localhost:50051",
     model: Annotated[
-        str | None,
-        typer.Option(help="Which model answers; else the first that AILB lists."),
+        str | None, typer.Option(help="Which model answers; else the first listed.")
     ] = None,
     api_key: Annotated[
         str | None, typer.Option(envvar="AILB_API_KEY", help="A key of AILB.", show_default=False)

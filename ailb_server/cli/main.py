@@ -62,6 +62,19 @@ def envoy_config(
     write(_configuration("text"), output, upstream or [], mounted_as)
 
 
+@app.command()
+def health(
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="The server; else this machine's GRPC_PORT."),
+    ] = None,
+) -> None:
+    """Asks a running server whether it serves: status 0 if so, else 1. For containers."""
+    from ailb_server.cli.health import check
+
+    sys.exit(check(target or f"127.0.0.1:{_configuration('text').settings.grpc_port}"))
+
+
 def _configuration(log_format: str) -> "Configuration":
     from ailb_server.settings import SettingsError, load
     from ailb_server.telemetry import logs

@@ -85,6 +85,8 @@ class EmbeddedEnvoy:
             raise EnvoyError("Envoy does not finish checking its configuration") from None
         finally:
             await _end(process)
+            if not self.alive():
+                self._remove_files()
         if process.returncode:
             raise EnvoyError(f"Envoy refuses its configuration: {output.decode(errors='replace')}")
 
@@ -111,6 +113,9 @@ class EmbeddedEnvoy:
         """
         if self._process is not None:
             await _end(self._process)
+        self._remove_files()
+
+    def _remove_files(self) -> None:
         if self._dir is not None and self._given_dir is None:
             shutil.rmtree(self._dir, ignore_errors=True)
             self._dir = None

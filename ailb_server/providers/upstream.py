@@ -3,7 +3,7 @@
 import asyncio
 import errno
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import aiohttp
@@ -88,15 +88,27 @@ class Upstream:
         self._pool_size = pool_size
         self._session: aiohttp.ClientSession | None = None
 
-    @asynccontextmanager
-    async def post(self, url: URL, headers: CIMultiDict[str], body: bytes) -> AsyncIterator[Reply]:
+    def post(
+        self, url: URL, headers: CIMultiDict[str], body: bytes
+    ) -> AbstractAsyncContextManager[Reply]:
         """Posts a body. Leaving before the answer's end closes the connection: it stops there."""
+        return self._send("POST", url, headers, body)
+
+    def get(self, url: URL, headers: CIMultiDict[str]) -> AbstractAsyncContextManager[Reply]:
+        """Gets a resource; timed as `post` is."""
+        return self._send("GET", url, headers, None)
+
+    @asynccontextmanager
+    async def _send(
+        self, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
+    ) -> AsyncIterator[Reply]:
         started = asyncio.get_running_loop().time()
         limit = started + min(self._timeouts.first_token_s, self._timeouts.total_s)
         connection = _Connection()
         with failures(self.provider, connection):
             async with asyncio.timeout_at(limit):
-                response = await self._connected().post(
+                response = await self._connected().request(
+                    method,
                     url,
                     data=body,
                     headers=headers,

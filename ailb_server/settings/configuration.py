@@ -15,6 +15,7 @@ from ailb_server.settings.faults import SettingsError, lines
 from ailb_server.settings.providers import AliasSettings, FileSettings, ProviderSettings
 
 OPENAI_BASE_URL = AnyHttpUrl("https://api.openai.com/v1")
+ANTHROPIC_BASE_URL = AnyHttpUrl("https://api.anthropic.com")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +41,41 @@ def load(env_file: Path | None = Path(".env")) -> Configuration:
 
 
 def _from_environment(settings: Settings) -> tuple[ProviderSettings, ...]:
+    found = (_openai(settings), _anthropic(settings), _ollama(settings))
+    return tuple(provider for provider in found if provider is not None)
+
+
+def _openai(settings: Settings) -> ProviderSettings | None:
     if settings.openai_api_key is None and settings.openai_base_url is None:
-        return ()
-    return (
-        ProviderSettings(
-            name="openai",
-            base_url=settings.openai_base_url or OPENAI_BASE_URL,
-            models=settings.openai_models,
-            api_key=settings.openai_api_key,
-        ),
+        return None
+    return ProviderSettings(
+        name="openai",
+        base_url=settings.openai_base_url or OPENAI_BASE_URL,
+        models=settings.openai_models,
+        api_key=settings.openai_api_key,
+    )
+
+
+def _anthropic(settings: Settings) -> ProviderSettings | None:
+    if settings.anthropic_api_key is None and settings.anthropic_base_url is None:
+        return None
+    return ProviderSettings(
+        name="anthropic",
+        kind="anthropic",
+        base_url=settings.anthropic_base_url or ANTHROPIC_BASE_URL,
+        models=settings.anthropic_models,
+        api_key=settings.anthropic_api_key,
+    )
+
+
+def _ollama(settings: Settings) -> ProviderSettings | None:
+    if settings.ollama_base_url is None:
+        return None
+    return ProviderSettings(
+        name="ollama",
+        kind="ollama",
+        base_url=settings.ollama_base_url,
+        models=settings.ollama_models,
     )
 
 

@@ -1,16 +1,19 @@
 """The environment's names, defaults and meanings; `docs/configuration.md` is made from them."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from ailb_server.settings.providers import Strategy
+from ailb_server.settings.providers import ContextTokens, Strategy
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Names = Annotated[tuple[str, ...], NoDecode]
+
+_PATH = re.compile(r"[/~.\\]|[A-Za-z]:[/\\]")
 
 
 class Settings(BaseSettings):
@@ -64,18 +67,32 @@ class Settings(BaseSettings):
         description="Its models, separated by commas. Default: those that its `GET /models` lists.",
     )
     anthropic_api_key: SecretStr | None = Field(
-        None, description="Reserved for the provider `anthropic`; this version does not serve it."
+        None, description="Credential of the provider `anthropic`."
     )
     anthropic_base_url: AnyHttpUrl | None = Field(
-        None, description="Reserved for the provider `anthropic`; this version does not serve it."
+        None,
+        description="Base URL of the provider `anthropic`: any server of Anthropic's Messages API,"
+        " without or with `/v1`. Default, if a key is set: `https://api.anthropic.com`.",
     )
     anthropic_models: Names = Field(
-        (), description="Reserved for the provider `anthropic`; this version does not serve it."
+        (),
+        description="Its models, separated by commas. Default: those that its `GET /v1/models`"
+        " lists.",
     )
     ollama_base_url: AnyHttpUrl | None = Field(
         None,
-        description="Reserved for Ollama's native API; this version does not serve it. Ollama's"
-        " OpenAI-compatible side works today: `OPENAI_BASE_URL=http://localhost:11434/v1`.",
+        description="Base URL of the provider `ollama`, spoken to by its native API, such as"
+        " `http://localhost:11434`: without `/v1`.",
+    )
+    ollama_models: Names = Field(
+        (),
+        description="Its models, separated by commas. Default: those that it has now. A path, which"
+        " Ollama itself takes under this name, says nothing here.",
+    )
+    ollama_num_ctx: ContextTokens = Field(
+        8192,
+        description="Context in tokens that Ollama is told to hold, because it cuts longer prompts"
+        " silently. A provider's `num_ctx` in the YAML file and a request's field `num_ctx` win.",
     )
     demo_provider: bool = Field(
         default=False,
@@ -152,11 +169,24 @@ class Settings(BaseSettings):
         "pgvector", description="Where knowledge is kept. Only `pgvector`."
     )
 
-    @field_validator("openai_models", "anthropic_models", mode="before")
+    @field_validator("openai_models", "anthropic_models", "ollama_models", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("ollama_models")
+    @classmethod
+    def _no_directory(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # Ollama's own OLLAMA_MODELS is the directory of its models; both may share an environment.
+        return tuple(name for name in value if not _PATH.match(name))
+
+    @field_validator("ollama_base_url")
+    @classmethod
+    def _root(cls, value: AnyHttpUrl | None) -> AnyHttpUrl | None:
+        if value and (value.path or "").rstrip("/").endswith(("/v1", "/api")):
+            raise ValueError("is Ollama's own address: without /v1 or /api")
         return value
 
     @field_validator("database_url")
@@ -190,12 +220,3 @@ class Settings(BaseSettings):
         if len(set(chosen)) < len(chosen):
             raise ValueError("HTTP_PORT, GRPC_PORT, METRICS_PORT: must differ from each other")
         return self
-
-    def unserved(self) -> list[str]:
-        """The variables that are set for providers this version does not serve."""
-        values = {
-            "ANTHROPIC_API_KEY": self.anthropic_api_key,
-            "ANTHROPIC_BASE_URL": self.anthropic_base_url,
-            "OLLAMA_BASE_URL": self.ollama_base_url,
-        }
-        return [name for name, value in values.items() if value is not None]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from ailb_server.domain.target import Capabilities, Price
 
@@ -20,6 +20,8 @@ Strategy: TypeAlias = Literal[
     "failover",
     "random",
 ]
+# Tokens that a model holds at once. The largest there are hold ten million.
+ContextTokens = Annotated[int, Field(ge=1, le=16 * 1024 * 1024)]
 
 
 class _Strict(BaseModel):
@@ -29,8 +31,8 @@ class _Strict(BaseModel):
 class PriceSettings(_Strict):
     """Dollars for a million tokens."""
 
-    prompt: Dollars
-    completion: Dollars
+    prompt: Dollars = Field(description="Prompt tokens.")
+    completion: Dollars = Field(description="Completion tokens.")
     cached: Dollars | None = Field(None, description="Prompt tokens read from a cache.")
     cache_write: Dollars | None = Field(None, description="Prompt tokens written to a cache.")
 
@@ -66,8 +68,11 @@ class ProviderSettings(_Strict):
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
         description="Its name in routing, headers and metrics.",
     )
-    kind: Literal["openai"] = Field("openai", description="Its wire format.")
-    base_url: AnyHttpUrl = Field(description="Up to and including `/v1`.")
+    kind: Literal["openai", "anthropic", "ollama"] = Field("openai", description="Its wire format.")
+    base_url: AnyHttpUrl = Field(
+        description="Up to and including `/v1`, which `anthropic` may leave out; of an Ollama,"
+        " without a path."
+    )
     api_key_env: str | None = Field(
         None, description="The variable that holds its key. Without it, none is sent."
     )
@@ -75,6 +80,9 @@ class ProviderSettings(_Strict):
     models: tuple[str, ...] = Field((), description="Its models. Default: those that it lists.")
     weight: int = Field(1, ge=1, le=1000, description="Its share among those with one model.")
     prices: Mapping[str, PriceSettings] = Field(default_factory=dict, description="By model.")
+    num_ctx: ContextTokens | None = Field(
+        None, description="Ollama only: the context in tokens. Default: `OLLAMA_NUM_CTX`."
+    )
     capabilities: Mapping[str, CapabilitySettings] = Field(
         default_factory=dict, description="By model; `*` is for all others."
     )
@@ -85,6 +93,17 @@ class ProviderSettings(_Strict):
     )
     owned_by: str = Field("", description="What `GET /v1/models` says. Default: its name.")
     api_key: SecretStr | None = Field(None, exclude=True)
+
+
+class FileProvider(ProviderSettings):
+    """A provider in the YAML file."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_secret(cls, value: object) -> object:
+        if isinstance(value, Mapping) and "api_key" in value:
+            raise ValueError("a key does not belong in the file: name its variable in api_key_env")
+        return value
 
 
 class AliasSettings(_Strict):
@@ -100,7 +119,7 @@ class AliasSettings(_Strict):
 class FileSettings(_Strict):
     """The YAML file."""
 
-    providers: tuple[ProviderSettings, ...] = ()
+    providers: tuple[FileProvider, ...] = Field((), description="Beside the environment's.")
     aliases: Mapping[str, AliasSettings | tuple[str, ...]] = Field(
         default_factory=dict,
         description="A name for one or more models, `model` or `provider/model`; or a mapping:"

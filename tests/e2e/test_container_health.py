@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 
+import openai
 import pytest
 
 from ailb_server.cli.health import check
@@ -30,6 +31,10 @@ def test_a_server_that_is_away_is_not(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_an_edge_that_serves_is_healthy(stack: Stack) -> None:
+    # An answer makes up for the failures that other tests asked this provider for.
+    client = openai.OpenAI(base_url=f"{stack.rest}/v1", api_key="unused", max_retries=0)
+    with client:
+        client.chat.completions.create(model="demo", messages=[{"role": "user", "content": "hi"}])
     assert edge_check(int(stack.rest.rpartition(":")[2])) == 0
 
 

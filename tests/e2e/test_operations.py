@@ -197,6 +197,16 @@ async def _succeeds(url: str) -> bool:
         return response.status == 200
 
 
+async def test_sixteen_kilobytes_of_headers_pass(stack: Stack) -> None:
+    headers = {"x-long": "x" * 15_000, "x-request-id": "caller/1+2=3@home"}
+    async with (
+        aiohttp.ClientSession(stack.rest) as http,
+        http.post(CHAT, json=BODY, headers=headers) as response,
+    ):
+        assert response.status == 200
+        assert response.headers["x-request-id"] == "caller/1+2=3@home"
+
+
 async def test_grpc_health_and_reflection(stack: Stack) -> None:
     def ask() -> tuple[int, list[str]]:
         with grpc.insecure_channel(stack.grpc) as channel:

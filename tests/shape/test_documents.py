@@ -51,7 +51,7 @@ def test_the_example_file_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     configuration = load()
-    assert [p.name for p in configuration.providers] == ["openai", "gpu-large", "gpu-small"]
+    assert [p.name for p in configuration.providers] == ["openai", "gpu-large", "gpu-small", "desk"]
     assert configuration.providers[0].api_key is not None
     assert set(configuration.aliases) == {"smart", "cheap", "quick"}
 

@@ -1,13 +1,10 @@
 """Completions and their chunks, from OpenAI's shape to the typed one.
 
 Every valid JSON is answered: a member of a wrong type is as if it were absent. What the messages
-have no field for is in `additional_fields` at its place in OpenAI's shape; there, `choices` are
-found by their `index`.
+have no field for is in the `additional_fields` of the answer, the choice, the message or the call.
 """
 
 from collections.abc import Mapping
-
-from google.protobuf.struct_pb2 import Struct
 
 from ailb.v1 import chat_pb2 as pb
 from ailb_server.api.messages import names
@@ -21,7 +18,7 @@ from ailb_server.api.messages.fields import (
     text,
     whole,
 )
-from ailb_server.api.messages.structs import struct_of
+from ailb_server.api.messages.structs import struct_if_any
 from ailb_server.domain.chat import JsonObject, TokenUsage
 
 _ANSWER = frozenset({"id", "object", "created", "model", "choices", "usage", "system_fingerprint"})
@@ -43,7 +40,7 @@ def completion_of(answer: JsonObject, usage: TokenUsage | None) -> pb.ChatComple
         choices=[_choice(choice, position) for position, choice in enumerate(choices)],
         usage=_usage(usage),
         system_fingerprint=_fingerprint(answer),
-        additional_fields=_additional(answer, choices),
+        additional_fields=struct_if_any(_rest(answer)),
     )
 
 
@@ -63,7 +60,7 @@ class ChunkReader:
             choices=[self._choice(choice, position) for position, choice in enumerate(choices)],
             usage=_usage(usage),
             system_fingerprint=_fingerprint(event),
-            additional_fields=_additional(event, choices),
+            additional_fields=struct_if_any(_rest(event)),
         )
 
     def _choice(self, choice: JsonObject, position: int) -> pb.ChoiceDelta:
@@ -74,6 +71,7 @@ class ChunkReader:
             delta=message_of(delta, self._role(index, delta)),
             finish_reason=_finish_reason(choice),
             logprobs=logprobs_of(choice.get("logprobs")),
+            additional_fields=struct_if_any(_rest_of_choice(choice)),
         )
 
     def _role(self, index: int, delta: JsonObject) -> pb.Role.ValueType:
@@ -91,6 +89,7 @@ def _choice(choice: JsonObject, position: int) -> pb.Choice:
         message=message_of(message, role_of(message)),
         finish_reason=_finish_reason(choice),
         logprobs=logprobs_of(choice.get("logprobs")),
+        additional_fields=struct_if_any(_rest_of_choice(choice)),
     )
 
 
@@ -116,18 +115,11 @@ def _usage(usage: TokenUsage | None) -> pb.Usage | None:
     )
 
 
-def _additional(answer: JsonObject, choices: list[JsonObject]) -> Struct | None:
+def _rest(answer: JsonObject) -> JsonObject:
     rest = further(answer, _ANSWER)
-    rest_of_choices = [
-        {"index": whole(choice.get("index", position)), **rest_of_choice}
-        for position, choice in enumerate(choices)
-        if (rest_of_choice := _rest_of_choice(choice))
-    ]
-    if rest_of_choices:
-        rest["choices"] = rest_of_choices
     if rest_of_usage := _rest_of_usage(members(answer.get("usage"))):
         rest["usage"] = rest_of_usage
-    return struct_of(rest) if rest else None
+    return rest
 
 
 def _rest_of_choice(choice: JsonObject) -> JsonObject:

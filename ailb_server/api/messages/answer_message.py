@@ -5,12 +5,12 @@ import orjson
 from ailb.v1 import chat_pb2 as pb
 from ailb_server.api.messages import names
 from ailb_server.api.messages.fields import further, members, objects, text, whole
-from ailb_server.api.messages.structs import struct_of
+from ailb_server.api.messages.structs import struct_if_any, struct_of
 from ailb_server.domain.chat import Json, JsonObject
 
 _SIMPLE = frozenset({"role", "content"})
 _MESSAGE = _SIMPLE | {"name", "tool_calls", "tool_call_id", "refusal"}
-_CALL = frozenset({"id", "index", "type", "function"})
+_CALL = frozenset({"id", "index", "function"})
 _TEXT_PART = frozenset({"type", "text"})
 _IMAGE_PART = frozenset({"type", "image_url"})
 _IMAGE = frozenset({"url", "detail"})
@@ -18,11 +18,7 @@ _BYTES = range(256)
 
 
 def message_of(fields: JsonObject, role: pb.Role.ValueType) -> pb.Message:
-    """A message or a delta. Members without a field are in `additional_fields`.
-
-    There, `tool_calls` holds what `ToolCall` has no field for, with the `id` and, in a delta, the
-    `index` of its call: calls of other kinds than functions, and further members of function calls.
-    """
+    """A message or a delta. Members without a field are in `additional_fields`."""
     message = pb.Message(role=role, content=_content(fields.get("content")))
     if fields.keys() <= _SIMPLE:
         return message
@@ -30,15 +26,9 @@ def message_of(fields: JsonObject, role: pb.Role.ValueType) -> pb.Message:
         value = fields.get(name)
         if isinstance(value, str):
             setattr(message, name, value)
-    rest = further(fields, _MESSAGE)
-    rest_of_calls = [
-        rest_of_call
-        for position, call in enumerate(objects(fields.get("tool_calls")))
-        if (rest_of_call := _add_call(message, call, position))
-    ]
-    if rest_of_calls:
-        rest["tool_calls"] = rest_of_calls
-    if rest:
+    calls = objects(fields.get("tool_calls"))
+    message.tool_calls.extend(_call(call, position) for position, call in enumerate(calls))
+    if rest := further(fields, _MESSAGE):
         message.additional_fields.CopyFrom(struct_of(rest))
     return message
 
@@ -81,23 +71,25 @@ def _image(image: JsonObject) -> pb.ImageUrl | None:
     return pb.ImageUrl(url=url, detail=detail or pb.IMAGE_DETAIL_UNSPECIFIED)
 
 
-def _add_call(message: pb.Message, call: JsonObject, position: int) -> JsonObject:
-    """Adds a function call; returns what of the call was not added."""
-    function = call.get("function")
-    rest = further(call, _CALL)
-    if not isinstance(function, dict) and rest:
-        return further(call, ())
-    function = members(function)
-    message.tool_calls.add(
+def _call(call: JsonObject, position: int) -> pb.ToolCall:
+    """A call of another kind than a function's is in `additional_fields`, its `type` included."""
+    function, rest = call.get("function"), further(call, _CALL)
+    if isinstance(function, dict) or text(call.get("type")) in ("", "function"):
+        rest.pop("type", None)
+    told = pb.ToolCall(
         id=text(call.get("id")),
         index=whole(call.get("index", position)),
-        function=pb.FunctionCall(
-            name=text(function.get("name")), arguments=_arguments(function.get("arguments"))
-        ),
+        additional_fields=struct_if_any(rest),
     )
-    if rest:
-        rest.update({name: call[name] for name in ("id", "index") if name in call})
-    return rest
+    if isinstance(function, dict) or not rest:
+        told.function.CopyFrom(_function(members(function)))
+    return told
+
+
+def _function(function: JsonObject) -> pb.FunctionCall:
+    return pb.FunctionCall(
+        name=text(function.get("name")), arguments=_arguments(function.get("arguments"))
+    )
 
 
 def _arguments(arguments: Json) -> str:

@@ -23,8 +23,7 @@ def message_json(message: pb.Message, param: str) -> JsonObject:
             _tool_call(call, f"{param}.tool_calls[{index}]")
             for index, call in enumerate(message.tool_calls)
         ]
-    if message.HasField("additional_fields"):
-        _add(fields, json_of(message.additional_fields, f"{param}.additional_fields"), param)
+    _add_further(fields, message, param)
     if fields["content"] is None and not (
         message.role == pb.ROLE_ASSISTANT and any(name in fields for name in _INSTEAD_OF_CONTENT)
     ):
@@ -68,41 +67,23 @@ def _image(image: pb.ImageUrl, param: str) -> JsonObject:
 
 
 def _tool_call(call: pb.ToolCall, param: str) -> JsonObject:
-    name = required(call.function.name, f"{param}.function.name")
-    return {
-        "id": call.id,
-        "type": "function",
-        "function": {"name": name, "arguments": call.function.arguments},
-    }
+    """With its further fields: a provider may refuse the next turn without them, as Gemini does
+    without its thought signatures."""
+    fields: JsonObject = {"id": call.id}
+    if call.HasField("function") or not call.additional_fields.fields:
+        name = required(call.function.name, f"{param}.function.name")
+        fields["type"] = "function"
+        fields["function"] = {"name": name, "arguments": call.function.arguments}
+    _add_further(fields, call, param)
+    return fields
 
 
-def _add(fields: JsonObject, additional: JsonObject, param: str) -> None:
-    calls = additional.pop("tool_calls", [])
+def _add_further(fields: JsonObject, message: pb.Message | pb.ToolCall, param: str) -> None:
+    additional = json_of(message.additional_fields, f"{param}.additional_fields")
     for name in additional:
-        if name in pb.Message.DESCRIPTOR.fields_by_name:
+        if name in fields or name in message.DESCRIPTOR.fields_by_name:
             raise InvalidRequestError(
-                f"`{name}` has a field of its own, so `additional_fields` may not hold it.",
+                f"`{name}` has a place of its own, so `additional_fields` may not hold it.",
                 param=f"{param}.{name}",
             )
     fields.update(additional)
-    if calls:
-        fields["tool_calls"] = _merged(fields.get("tool_calls", []), calls, f"{param}.tool_calls")
-
-
-def _merged(calls: list[JsonObject], further: Json, param: str) -> list[JsonObject]:
-    """Gives calls back what `ToolCall` has no field for, as `answer_message.further` took it off.
-
-    A provider may refuse the next turn without it, as Gemini does without its thought signatures.
-    """
-    if not isinstance(further, list) or not all(isinstance(call, dict) for call in further):
-        raise InvalidRequestError(f"`{param}` must be an array of objects.", param=param)
-    known = {call["id"]: call for call in calls}
-    for call in further:
-        call.pop("index", None)
-        call_id = call.get("id")
-        same = known.get(call_id) if isinstance(call_id, str) else None
-        if same is None:
-            calls.append(call)
-        else:
-            same.update({name: value for name, value in call.items() if name not in same})
-    return calls

@@ -56,6 +56,11 @@ def struct_of(fields: JsonObject) -> Struct:
     return struct
 
 
+def struct_if_any(fields: JsonObject) -> Struct | None:
+    """`struct_of`, or None for an object without members."""
+    return struct_of(fields) if fields else None
+
+
 def _fill(target: Value, value: Json, depth: int) -> None:
     if isinstance(value, str):
         target.string_value = value

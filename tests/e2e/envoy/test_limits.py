@@ -33,7 +33,7 @@ def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Change
         shutil.copytree(data_dir("envoy"), source)
         file = source / "envoy.yaml"
         config = yaml.safe_load(file.read_text())
-        change(config["static_resources"])
+        change(config)
         file.write_text(yaml.safe_dump(config))
         monkeypatch.setattr(envoy, "data_dir", lambda name: source)
 
@@ -41,15 +41,22 @@ def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Change
 
 
 def set_timeouts(**timeouts: str) -> Change:
-    def change(resources: Config) -> None:
-        (chain,) = resources["listeners"][0]["filter_chains"]
+    def change(config: Config) -> None:
+        (chain,) = config["static_resources"]["listeners"][0]["filter_chains"]
         chain["filters"][0]["typed_config"].update(timeouts)
 
     return change
 
 
-def allow_one_request(resources: Config) -> None:
-    resources["clusters"][0]["circuit_breakers"]["thresholds"] = [{"max_requests": 1}]
+def allow_one_request(config: Config) -> None:
+    (cluster,) = config["static_resources"]["clusters"]
+    cluster["circuit_breakers"]["thresholds"] = [{"max_requests": 1}]
+
+
+def allow_no_memory(config: Config) -> None:
+    for monitor in config["overload_manager"]["resource_monitors"]:
+        if monitor["name"] == "envoy.resource_monitors.fixed_heap":
+            monitor["typed_config"]["max_heap_size_bytes"] = 1 << 20
 
 
 async def silent(request: ChatRequest, context: Context) -> AsyncIterator[HttpBody]:
@@ -104,6 +111,19 @@ async def test_more_calls_than_envoy_may_hold(changed: Callable[[Change], None])
         reply = await post(http)
     assert (reply.status, reply.error()["code"]) == (503, "overloaded")
     assert reply.error()["type"] == "server_error"
+    assert reply.headers["retry-after"] == "1"
+    await server.stop(grace=None)
+
+
+async def test_more_memory_than_envoy_may_have(changed: Callable[[Change], None]) -> None:
+    changed(allow_no_memory)
+    stub = Stub()
+    server, port = await serve(stub)
+    async with envoy_for(port) as http, asyncio.timeout(10):
+        # The first look at the heap is a refresh interval after the start.
+        while (reply := await post(http)).status == 200:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert (reply.status, reply.error()["code"]) == (503, "server_unavailable")
     assert reply.headers["retry-after"] == "1"
     await server.stop(grace=None)
 

@@ -1,6 +1,7 @@
 """The embedded process: it starts where it is told, says why it cannot, and leaves nothing."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -146,6 +147,25 @@ async def test_a_death_is_noticed(tmp_path: Path) -> None:
     await envoy_.stop()
 
 
+async def test_the_log_has_failures_and_no_secrets(tmp_path: Path) -> None:
+    port = free_port()
+    envoy_ = embedded(port, tmp_path)
+    await envoy_.start()
+    headers = {"authorization": "Bearer secret", "x-request-id": "mine"}
+    url = f"http://127.0.0.1:{port}/v1/chat/completions?key=secret"
+    async with aiohttp.ClientSession(headers=headers) as http:
+        async with http.post(url, data=b"secret prompt") as response:
+            assert response.status == 503
+        async with http.get(f"http://127.0.0.1:{port}/nope") as response:
+            assert response.status == 404
+    await envoy_.stop()
+    (line,) = (line for line in envoy_.log.read_text().splitlines() if line.startswith("{"))
+    entry = json.loads(line)
+    assert (entry["request_id"], entry["status"]) == ("mine", 503)
+    assert entry["path"] == "/v1/chat/completions"
+    assert "secret" not in line
+
+
 async def test_waiting_for_what_was_not_started_is_an_error() -> None:
     with pytest.raises(EnvoyError):
         await embedded(free_port()).wait_dead()
@@ -172,10 +192,12 @@ async def test_a_cancelled_start_leaves_no_process(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
-async def test_it_does_not_outlive_a_killed_user() -> None:
+async def test_it_does_not_outlive_a_killed_user(tmp_path: Path) -> None:
     port = free_port()
     user = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", USER, str(port)), stdout=subprocess.PIPE
+        *(sys.executable, "-c", USER, str(port)),
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     assert user.stdout is not None
     pid = int(await asyncio.wait_for(user.stdout.readline(), 20))

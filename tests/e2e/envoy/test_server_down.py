@@ -173,6 +173,6 @@ async def test_calls_spread_over_the_servers() -> None:
 
     async with envoy_for(*(port for _, port in servers)) as http, asyncio.timeout(10):
         await asyncio.gather(*(ask(http) for _ in range(20)))
-    assert all(len(stub.seen) >= 5 for stub in stubs)
+    assert all(len(stub.seen) >= 2 for stub in stubs)
     for server, _ in servers:
         await server.stop(grace=None)

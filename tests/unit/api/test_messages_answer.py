@@ -6,7 +6,7 @@ import pytest
 
 from ailb.v1 import chat_pb2 as pb
 from ailb_server.api.messages import ChunkReader, completion_of
-from ailb_server.api.messages.structs import json_of
+from ailb_server.api.messages.structs import json_of, struct_of
 from ailb_server.domain.chat import TokenUsage
 
 _COMPLETION: dict[str, Any] = {
@@ -35,7 +35,7 @@ def _message(**message: Any) -> pb.Message:
     return _choice(message=message).message
 
 
-def _extra(message: pb.Message | pb.ChatCompletion | pb.ChatCompletionChunk) -> dict[str, Any]:
+def _extra(message: pb.Message | pb.ToolCall | pb.Choice | pb.ChatCompletion) -> dict[str, Any]:
     return json_of(message.additional_fields, "x")
 
 
@@ -91,8 +91,7 @@ def test_finish_reasons(reason: Any, wanted: pb.FinishReason.ValueType) -> None:
 
 
 def test_an_unknown_finish_reason_is_kept_aside() -> None:
-    completion = completion_of({"choices": [{"index": 2, "finish_reason": "eos"}]}, None)
-    assert _extra(completion) == {"choices": [{"index": 2, "finish_reason": "eos"}]}
+    assert _extra(_choice(index=2, finish_reason="eos")) == {"finish_reason": "eos"}
 
 
 def test_several_answers() -> None:
@@ -167,12 +166,20 @@ def test_tool_calls() -> None:
     assert not message.HasField("additional_fields")
 
 
-def test_what_tool_calls_have_no_field_for_is_kept_aside() -> None:
+def test_what_tool_calls_have_no_field_for_is_kept_beside_them() -> None:
     signed = {"id": "c1", "type": "function", "function": {"name": "f"}, "extra_content": {"s": 1}}
-    custom = {"id": "c2", "type": "custom", "custom": {"name": "g", "input": "x"}}
-    message = _message(tool_calls=[signed, custom])
-    assert [call.id for call in message.tool_calls] == ["c1"]
-    assert _extra(message) == {"tool_calls": [{"id": "c1", "extra_content": {"s": 1}}, custom]}
+    custom = {"type": "custom", "custom": {"name": "g", "input": "x"}}
+    message = _message(tool_calls=[signed, {"id": "c2", **custom}, {"id": "c3", "type": "odd"}])
+    assert list(message.tool_calls) == [
+        pb.ToolCall(
+            id="c1",
+            function=pb.FunctionCall(name="f"),
+            additional_fields=struct_of({"extra_content": {"s": 1}}),
+        ),
+        pb.ToolCall(id="c2", index=1, additional_fields=struct_of(custom)),
+        pb.ToolCall(id="c3", index=2, additional_fields=struct_of({"type": "odd"})),
+    ]
+    assert not message.HasField("additional_fields")
 
 
 def test_further_fields_of_a_message() -> None:
@@ -235,15 +242,16 @@ def test_further_fields_are_kept_at_their_place() -> None:
             "completion_tokens_details": {"reasoning_tokens": 1, "audio_tokens": 4},
         },
     }
-    assert _extra(completion_of(answer, None)) == {
+    completion = completion_of(answer, None)
+    assert _extra(completion) == {
         "service_tier": "default",
         "citations": ["u"],
-        "choices": [
-            {"index": 0, "native_finish_reason": "end"},
-            {"index": 1, "logprobs": {"refusal": [{"token": "no"}]}},
-        ],
         "usage": {"cost": 0.5, "completion_tokens_details": {"audio_tokens": 4}},
     }
+    assert [_extra(choice) for choice in completion.choices] == [
+        {"native_finish_reason": "end"},
+        {"logprobs": {"refusal": [{"token": "no"}]}},
+    ]
 
 
 def _chunk(**delta: Any) -> dict[str, Any]:
@@ -306,17 +314,37 @@ def test_streamed_tool_calls_are_fragments() -> None:
         ),
         _chunk(tool_calls=[{"index": 1, "function": {"arguments": '{"a'}}]),
         _chunk(tool_calls=[{"index": 3, "custom": {"input": "x"}}]),
+        _chunk(tool_calls=[{"index": 1, "type": "function", "extra_content": {"s": 1}}]),
     )
     assert list(deltas[0].tool_calls) == [
         pb.ToolCall(id="c1", index=1, function=pb.FunctionCall(name="f")),
-        pb.ToolCall(id="c2", index=2, function=pb.FunctionCall(name="g")),
+        pb.ToolCall(
+            id="c2",
+            index=2,
+            function=pb.FunctionCall(name="g"),
+            additional_fields=struct_of({"x": 1}),
+        ),
     ]
-    assert _extra(deltas[0]) == {"tool_calls": [{"index": 2, "id": "c2", "x": 1}]}
     assert list(deltas[1].tool_calls) == [
         pb.ToolCall(index=1, function=pb.FunctionCall(arguments='{"a'))
     ]
-    assert not deltas[2].tool_calls
-    assert _extra(deltas[2]) == {"tool_calls": [{"index": 3, "custom": {"input": "x"}}]}
+    assert list(deltas[2].tool_calls) == [
+        pb.ToolCall(index=3, additional_fields=struct_of({"custom": {"input": "x"}}))
+    ]
+    # Merged with the call's other pieces it must not name the function's type twice.
+    assert list(deltas[3].tool_calls) == [
+        pb.ToolCall(index=1, additional_fields=struct_of({"extra_content": {"s": 1}}))
+    ]
+
+
+def test_further_fields_of_streamed_answers() -> None:
+    event = {"choices": [{"index": 1, "finish_reason": "eos", "stop_reason": 2}], "x": 1}
+    chunk = ChunkReader().read(event, None)
+    wanted = struct_of({"finish_reason": "eos", "stop_reason": 2})
+    assert chunk.choices[0].additional_fields == wanted
+    assert chunk.additional_fields == struct_of({"x": 1})
+    plain = ChunkReader().read(_chunk(content="x"), None)
+    assert not plain.choices[0].HasField("additional_fields")
 
 
 def test_reasoning_travels_in_deltas() -> None:

@@ -63,6 +63,6 @@ def test_an_answer_can_be_sent_back(answer: dict[str, Any]) -> None:
     messages = [choice.message for choice in completion_of(answer, None).choices]
     for message in messages:
         # What a caller appends to the conversation: nothing in it may be AILB's own refusal.
-        if all(call.function.name for call in message.tool_calls):
+        if all(call.function.name or not call.HasField("function") for call in message.tool_calls):
             parameters = pb.ChatCompletionParameters(model="m", messages=[message])
             assert chat_request(parameters, stream=False).fields["messages"][0]["role"]

@@ -171,22 +171,22 @@ def test_names_refusals_and_further_fields() -> None:
     }
 
 
-def test_further_fields_of_calls_go_back_to_their_calls() -> None:
-    signed = {"id": "c1", "index": 0, "extra_content": {"google": {"thought_signature": "s"}}}
-    custom = {"id": "c2", "type": "custom", "custom": {"name": "g", "input": "x"}}
-    odd = {"id": ["c3"], "type": "odd"}
-    message = _message(
-        role=pb.ROLE_ASSISTANT,
-        tool_calls=[_CALL],
-        additional_fields=struct_of({"tool_calls": [signed, custom, odd]}),
-    )
-    assert message["tool_calls"] == [
-        {**_CALL_JSON, "extra_content": signed["extra_content"]},
-        custom,
-        odd,
-    ]
-    alone = _message(role=pb.ROLE_ASSISTANT, additional_fields=struct_of({"tool_calls": [custom]}))
-    assert (alone["content"], alone["tool_calls"]) == (None, [custom])
+def test_further_fields_of_calls_are_sent_back() -> None:
+    signature = {"extra_content": {"google": {"thought_signature": "s"}}}
+    signed = pb.ToolCall(additional_fields=struct_of(signature))
+    signed.MergeFrom(_CALL)
+    other = {"type": "custom", "custom": {"name": "g", "input": "x"}}
+    custom = pb.ToolCall(id="c2", index=1, additional_fields=struct_of(other))
+    message = _message(role=pb.ROLE_ASSISTANT, tool_calls=[signed, custom])
+    assert message["content"] is None
+    assert message["tool_calls"] == [{**_CALL_JSON, **signature}, {"id": "c2", **other}]
+
+
+@pytest.mark.parametrize("name", ["id", "index", "type", "function"])
+def test_further_fields_of_a_call_hold_no_name_that_has_a_place(name: str) -> None:
+    call = pb.ToolCall(function=_CALL.function, additional_fields=struct_of({name: "x"}))
+    message = pb.Message(role=pb.ROLE_ASSISTANT, tool_calls=[_CALL, call])
+    assert _refused(_parameters(message)) == f"messages[0].tool_calls[1].{name}"
 
 
 def test_tools() -> None:
@@ -298,7 +298,9 @@ def test_additional_parameters_hold_no_name_that_has_a_field(name: str) -> None:
     assert _refused(_parameters(additional_parameters=more)) == name
 
 
-@pytest.mark.parametrize("name", ["role", "content", "name", "tool_call_id", "refusal"])
+@pytest.mark.parametrize(
+    "name", ["role", "content", "name", "tool_calls", "tool_call_id", "refusal"]
+)
 def test_additional_fields_hold_no_name_that_has_a_field(name: str) -> None:
     message = pb.Message(role=pb.ROLE_USER, additional_fields=struct_of({name: "x"}))
     assert _refused(_parameters(_HI, message)) == f"messages[1].{name}"
@@ -323,12 +325,6 @@ def _user(part: pb.ContentPart) -> pb.Message:
         (
             _parameters(pb.Message(role=pb.ROLE_ASSISTANT, tool_calls=[pb.ToolCall(id="c")])),
             "messages[0].tool_calls[0].function.name",
-        ),
-        (
-            _parameters(
-                pb.Message(role=pb.ROLE_ASSISTANT, additional_fields=struct_of({"tool_calls": "x"}))
-            ),
-            "messages[0].tool_calls",
         ),
         (_parameters(tools=[pb.Tool()]), "tools[0]"),
         (_parameters(tools=[pb.Tool(function=pb.FunctionDefinition())]), "tools[0].function.name"),

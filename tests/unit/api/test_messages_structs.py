@@ -87,10 +87,11 @@ def test_what_is_nested_too_deep_for_parsers_is_null(name: str) -> None:
     for _ in range(900):
         deep = {name: deep} if name else [deep]
     response = chat_service_pb2.StreamChatCompletionResponse()
-    message = response.chunk.choices.add().delta
-    message.additional_fields.CopyFrom(struct_of({"deep": deep, "flat": 1}))
+    # No Struct is nested deeper than a call's.
+    call = response.chunk.choices.add().delta.tool_calls.add()
+    call.additional_fields.CopyFrom(struct_of({"deep": deep, "flat": 1}))
     read = chat_service_pb2.StreamChatCompletionResponse.FromString(response.SerializeToString())
-    told = json_of(read.chunk.choices[0].delta.additional_fields, "x")
+    told = json_of(read.chunk.choices[0].delta.tool_calls[0].additional_fields, "x")
     assert told["flat"] == 1
     level, inner = 0, told["deep"]
     while inner is not None:

@@ -35,6 +35,10 @@ def test_the_cpu_clock_of_a_process_counts_its_own_work() -> None:
     assert machine.cpu_seconds(os.getpid()) > before
 
 
+def test_the_yardstick_takes_cpu_time() -> None:
+    assert machine.yardstick_ms() > 0
+
+
 def test_a_child_is_found_and_known_to_be_gone() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         found = [p for p in machine.descendants(os.getpid()) if p.pid == child.pid]

@@ -33,6 +33,7 @@ def test_the_report_shows_medians_errors_and_slow_samples() -> None:
     assert "0.800 ±25%" in text
     assert "1 of 6 samples over 30 ms: no 40 ms steps" in text
     assert "ERRORS: small c=1 AILB: {'status 503': 2}" in text
+    assert "took 6.0 ms ±0%" in text
     assert report.errors(result) == 2
     row = json.loads(report.document(plan, result))["rows"][0]
     assert (row["workload"], row["target"], row["done"]) == ("small", "AILB", 6)
@@ -59,6 +60,7 @@ def _result(found: list[tuple[float, int, dict[str, int]]]) -> Result:
                 cpu_s={"server": cpu_ms * 2 / 1000, "envoy": 0.0004},
             ),
             foreign_cpu=0.0,
+            yardstick_ms=6.0,
         )
         for cpu_ms, ms, errors in found
     ]

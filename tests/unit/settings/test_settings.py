@@ -11,7 +11,10 @@ from ailb_server.settings import SettingsError, load
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No variable of the machine, no `.env` of the checkout."""
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODELS", "AILB_CONFIG", "HOST"):
+    for vendor in ("OPENAI", "ANTHROPIC", "OLLAMA"):
+        for name in ("API_KEY", "BASE_URL", "MODELS"):
+            monkeypatch.delenv(f"{vendor}_{name}", raising=False)
+    for name in ("OLLAMA_NUM_CTX", "AILB_CONFIG", "HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -47,10 +50,42 @@ def test_the_environment_names_a_provider(monkeypatch: pytest.MonkeyPatch) -> No
     assert "sk-x" not in repr(provider)
 
 
+def test_the_environment_names_anthropic_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-x")
+    monkeypatch.setenv("ANTHROPIC_MODELS", "claude-a,claude-b")
+    configuration = load()
+    assert [(p.name, p.kind) for p in configuration.providers] == [
+        ("openai", "openai"),
+        ("anthropic", "anthropic"),
+    ]
+    provider = configuration.providers[1]
+    assert str(provider.base_url) == "https://api.anthropic.com/"
+    assert provider.models == ("claude-a", "claude-b")
+
+
 def test_a_base_url_alone_is_a_provider_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:8000/v1")
     (provider,) = load().providers
     assert provider.api_key is None
+
+
+def test_an_ollama_is_a_provider_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_BASE_URL", "http://localhost:11434")
+    monkeypatch.setenv("OLLAMA_MODELS", "llama3.2:3b, qwen3:8b")
+    configuration = load()
+    (provider,) = configuration.providers
+    assert (provider.name, provider.kind) == ("ollama", "ollama")
+    assert provider.models == ("llama3.2:3b", "qwen3:8b")
+    assert configuration.settings.ollama_num_ctx == 8192
+
+
+@pytest.mark.parametrize("path", ["/var/lib/ollama/models", "~/models", "./m", "D:\\models"])
+def test_ollamas_own_directory_names_no_models(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv("OLLAMA_BASE_URL", "http://localhost:11434")
+    monkeypatch.setenv("OLLAMA_MODELS", path)
+    (provider,) = load().providers
+    assert provider.models == ()
 
 
 def test_dotenv_is_read_and_the_environment_wins(
@@ -83,6 +118,8 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
         ("DATABASE_URL", "mysql://me:hunter2@h/x", "postgresql://"),
         ("MODULE_ID", "a b", "pattern"),
         ("TOTAL_TIMEOUT_S", "0", "greater"),
+        ("OLLAMA_BASE_URL", "http://localhost:11434/v1", "without /v1"),
+        ("OLLAMA_NUM_CTX", "0", "greater"),
     ],
 )
 def test_a_bad_value_is_one_line_with_the_name(
@@ -138,6 +175,7 @@ def test_the_file_says_what_an_environment_cannot(
         ("providers: [{name: a, base_url: http://x/v1, kind: soap}]", "providers.0.kind"),
         ("providers: [{name: A B, base_url: http://x/v1}]", "providers.0.name"),
         ("surprise: 1", "surprise"),
+        ("providers: [{name: a, base_url: http://x/v1, api_key: hunter2}]", "api_key_env"),
         (
             "providers: [{name: a, base_url: http://x/v1}, {name: a, base_url: http://y/v1}]",
             "the name a is taken twice",
@@ -155,6 +193,7 @@ def test_a_bad_file_is_refused(
 ) -> None:
     (line,) = faults(monkeypatch, AILB_CONFIG=str(write(tmp_path / "a.yaml", text)))
     assert says in line
+    assert "hunter2" not in line
 
 
 def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

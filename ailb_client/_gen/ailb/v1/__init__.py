@@ -831,6 +831,13 @@ class Choice(betterproto2.Message):
     Log probabilities of the content's tokens, if asked for.
     """
 
+    additional_fields: "__google__protobuf__.Struct | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Further fields, as the provider wrote them, and a `finish_reason` this version does not know.
+    """
+
 
 default_message_pool.register_message("ailb.v1", "Choice", Choice)
 
@@ -861,6 +868,13 @@ class ChoiceDelta(betterproto2.Message):
     logprobs: "list[TokenLogprob]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     Log probabilities of the piece's tokens, if asked for.
+    """
+
+    additional_fields: "__google__protobuf__.Struct | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Further fields, as the provider wrote them, and a `finish_reason` this version does not know.
     """
 
 
@@ -1441,12 +1455,21 @@ class ToolCall(betterproto2.Message):
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    The function to call.
+    The function to call. Not set in a call of another kind.
     """
 
     index: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
     """
     Which call of the turn a streamed fragment belongs to, from 0.
+    """
+
+    additional_fields: "__google__protobuf__.Struct | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Further fields of the call, such as a thought signature, sent back as they are. All of a call of
+    another kind than a function's, its `type` included. A name that has a field is refused, and
+    `type` beside a function.
     """
 
 

@@ -309,13 +309,21 @@ class ToolCall(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     FUNCTION_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
+    ADDITIONAL_FIELDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The call's id, which the tool's result repeats. In a stream only in the call's first piece."""
     index: _builtins.int
     """Which call of the turn a streamed fragment belongs to, from 0."""
     @_builtins.property
     def function(self) -> Global___FunctionCall:
-        """The function to call."""
+        """The function to call. Not set in a call of another kind."""
+
+    @_builtins.property
+    def additional_fields(self) -> _struct_pb2.Struct:
+        """Further fields of the call, such as a thought signature, sent back as they are. All of a call of
+        another kind than a function's, its `type` included. A name that has a field is refused, and
+        `type` beside a function.
+        """
 
     def __init__(
         self,
@@ -323,10 +331,11 @@ class ToolCall(_message.Message):
         id: _builtins.str = ...,
         function: Global___FunctionCall | None = ...,
         index: _builtins.int = ...,
+        additional_fields: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["function", b"function"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["additional_fields", b"additional_fields", "function", b"function"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["function", b"function", "id", b"id", "index", b"index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["additional_fields", b"additional_fields", "function", b"function", "id", b"id", "index", b"index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -870,6 +879,7 @@ class Choice(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     LOGPROBS_FIELD_NUMBER: _builtins.int
+    ADDITIONAL_FIELDS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Which of the `n` answers, from 0."""
     finish_reason: Global___FinishReason.ValueType
@@ -882,6 +892,10 @@ class Choice(_message.Message):
     def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
         """Log probabilities of the content's tokens, if asked for."""
 
+    @_builtins.property
+    def additional_fields(self) -> _struct_pb2.Struct:
+        """Further fields, as the provider wrote them, and a `finish_reason` this version does not know."""
+
     def __init__(
         self,
         *,
@@ -889,10 +903,11 @@ class Choice(_message.Message):
         message: Global___Message | None = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
         logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
+        additional_fields: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["additional_fields", b"additional_fields", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["additional_fields", b"additional_fields", "finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -962,6 +977,7 @@ class ChoiceDelta(_message.Message):
     DELTA_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     LOGPROBS_FIELD_NUMBER: _builtins.int
+    ADDITIONAL_FIELDS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Which of the `n` answers, from 0."""
     finish_reason: Global___FinishReason.ValueType
@@ -974,6 +990,10 @@ class ChoiceDelta(_message.Message):
     def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
         """Log probabilities of the piece's tokens, if asked for."""
 
+    @_builtins.property
+    def additional_fields(self) -> _struct_pb2.Struct:
+        """Further fields, as the provider wrote them, and a `finish_reason` this version does not know."""
+
     def __init__(
         self,
         *,
@@ -981,10 +1001,11 @@ class ChoiceDelta(_message.Message):
         delta: Global___Message | None = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
         logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
+        additional_fields: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["additional_fields", b"additional_fields", "delta", b"delta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["additional_fields", b"additional_fields", "delta", b"delta", "finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,128 @@
+"""Anthropic, and every server that speaks its Messages API."""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Protocol
+
+from ailb_server.domain.chat import ChatChunk, ChatRequest
+from ailb_server.domain.errors import UpstreamUnavailableError
+from ailb_server.domain.ports import ProviderAnswer
+from ailb_server.providers import anthropic_wire_answer as wire
+from ailb_server.providers.anthropic_wire_models import UNKNOWN, ModelFacts
+from ailb_server.providers.anthropic_wire_request import messages_request
+from ailb_server.providers.anthropic_wire_stream import StreamReader
+from ailb_server.providers.openai_account import RequestTemplate
+from ailb_server.providers.openai_wire import ErrorAnswerError
+from ailb_server.providers.sse import EventCutter, EventTooLargeError
+from ailb_server.providers.upstream import Reply, Upstream
+from ailb_server.providers.upstream_errors import status_error
+
+_PATH = "/v1/messages"
+_OK = 200
+
+
+class Account(Protocol):
+    """What the provider needs of `AnthropicAccount`, which takes a second to import."""
+
+    async def template(self, path: str) -> RequestTemplate:
+        """The request that goes by POST to `path`."""
+        ...
+
+    async def models(self) -> Mapping[str, ModelFacts] | None:
+        """The models listed, or None without a listing. Raises UpstreamError."""
+        ...
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        ...
+
+
+class AnthropicProvider:
+    """Chats over one account, translated to the Messages API and back.
+
+    What a model takes is known from the last listing. `clock` tells Unix seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        account: Account,
+        upstream: Upstream,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.name = name
+        self._account = account
+        self._upstream = upstream
+        self._clock = clock
+        self._template: RequestTemplate | None = None
+        self._facts: Mapping[str, ModelFacts] = {}
+
+    @asynccontextmanager
+    async def open(self, request: ChatRequest, model: str) -> AsyncIterator[ProviderAnswer]:
+        """See `ChatProvider.open`. Raises InvalidRequestError for what cannot be translated."""
+        sent = messages_request(request, model, self._facts.get(model, UNKNOWN))
+        template = self._template or await self._prepare()
+        async with self._upstream.post(template.url, template.headers, sent.body) as reply:
+            if reply.status != _OK:
+                body = wire.openai_error(await reply.read_all())
+                raise status_error(self.name, reply.status, reply.headers, body)
+            answer = self._stream(request, reply) if request.stream else self._completion(reply)
+            async with aclosing(answer) as chunks:
+                yield ProviderAnswer(chunks, sent.ignored)
+
+    async def list_models(self) -> Sequence[str] | None:
+        """See `ChatProvider.list_models`."""
+        models = await self._account.models()
+        if models is None:
+            return None
+        self._facts = models
+        return tuple(models)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._upstream.close()
+        await self._account.close()
+
+    async def _prepare(self) -> RequestTemplate:
+        self._template = await self._account.template(_PATH)
+        return self._template
+
+    async def _completion(self, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
+        body = await reply.read_all()
+        try:
+            yield wire.completion(body, int(self._clock()))
+        except ValueError as error:
+            raise self._bad_answer(error) from error
+
+    async def _stream(self, request: ChatRequest, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
+        cutter = EventCutter()
+        created = int(self._clock())
+        reader = StreamReader(include_usage=request.include_usage, created=created)
+        begun = False
+        while not reader.done:
+            read = await reply.read()
+            try:
+                block = cutter.feed(read) if read else cutter.finish()
+                chunk = reader.read(block) if block else None
+            except (ValueError, EventTooLargeError) as error:
+                raise self._bad_answer(error) from error
+            begun = begun or bool(chunk and chunk.events)
+            if chunk and begun:
+                # A ping too: while a model thinks unseen, nothing else comes.
+                reply.token_seen()
+            if chunk and (chunk.events or chunk.usage):
+                yield chunk
+            if not read and not reader.done:
+                raise UpstreamUnavailableError(
+                    "The provider ended the stream before its end.", provider=self.name
+                )
+        await reply.drain()
+
+    def _bad_answer(self, error: ValueError) -> UpstreamUnavailableError:
+        if isinstance(error, ErrorAnswerError):
+            return UpstreamUnavailableError(
+                f"The provider answered an error in a success ({error}).", provider=self.name
+            )
+        return UpstreamUnavailableError("The provider's answer is malformed.", provider=self.name)

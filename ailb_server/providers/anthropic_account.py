@@ -1,0 +1,113 @@
+"""The official anthropic package where it is at its best: client options, headers, model listing.
+
+As with OpenAI's, chats carry their bytes over the template that it makes, and do not go through it.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+import anthropic
+import httpx2
+from multidict import CIMultiDict
+from yarl import URL
+
+from ailb_server.domain.chat import Json
+from ailb_server.domain.errors import UpstreamMisconfiguredError, UpstreamUnavailableError
+from ailb_server.providers.anthropic_wire_models import ModelFacts, models_of, next_page
+from ailb_server.providers.openai_account import MAX_MODELS, RequestTemplate
+
+_PAGE = 1000
+_LISTING_TIMEOUT_S = 10.0
+# The SDK insists on a key, or else looks for one in files of its own; a server that needs none
+# gets no Authorization header.
+_NO_KEY = "none"
+_NOT_SENT = frozenset({"host", "connection", "accept-encoding", "content-length", "user-agent"})
+_NO_LISTING = frozenset({404, 405, 501})
+_CREDENTIAL = frozenset({401, 402, 403})
+
+
+class AnthropicAccount:
+    """A base URL, with or without its `/v1`, and a credential at a provider of the format."""
+
+    def __init__(
+        self, provider: str, base_url: str, api_key: str | None, *, headers: Mapping[str, str]
+    ) -> None:
+        self._provider = provider
+        self._omit = {} if api_key else {"Authorization": anthropic.Omit()}
+        self._client = anthropic.AsyncAnthropic(
+            api_key=api_key or _NO_KEY,
+            base_url=base_url.rstrip("/").removesuffix("/v1"),
+            max_retries=0,
+            timeout=_LISTING_TIMEOUT_S,
+            default_headers=headers,
+            open_telemetry=False,
+        )
+
+    async def template(self, path: str) -> RequestTemplate:
+        """The request that the SDK would send by POST to `path`; nothing is sent."""
+        sent: list[httpx2.Request] = []
+
+        def record(request: httpx2.Request) -> httpx2.Response:
+            sent.append(request)
+            return httpx2.Response(200, json={})
+
+        async with httpx2.AsyncClient(transport=httpx2.MockTransport(record)) as recorder:
+            client = self._client.with_options(http_client=recorder)
+            await client.post(
+                path, cast_to=object, content=b"{}", options={"headers": dict(self._omit)}
+            )
+        headers = {
+            name: value
+            for name, value in sent[0].headers.items()
+            if name not in _NOT_SENT and not name.startswith("x-stainless-")
+        }
+        headers["accept-encoding"] = "identity"
+        return RequestTemplate(URL(str(sent[0].url), encoded=True), CIMultiDict(headers))
+
+    async def models(self) -> Mapping[str, ModelFacts] | None:
+        """`GET /v1/models`, page by page: at most MAX_MODELS; None without a listing."""
+        found: dict[str, ModelFacts] = {}
+        try:
+            async with asyncio.timeout(_LISTING_TIMEOUT_S):
+                after: str | None = ""
+                while after is not None and len(found) < MAX_MODELS:
+                    page = await self._page(after)
+                    found.update(models_of(page))
+                    after = next_page(page)
+        except anthropic.APIStatusError as error:
+            if error.status_code in _NO_LISTING:
+                return None
+            raise self._failure(error.status_code) from error
+        except (anthropic.AnthropicError, TimeoutError) as error:
+            raise UpstreamUnavailableError(
+                "The provider could not be reached.", provider=self._provider
+            ) from error
+        except (AttributeError, TypeError, ValueError) as error:
+            raise UpstreamUnavailableError(
+                "The provider's model listing is malformed.", provider=self._provider
+            ) from error
+        return found
+
+    async def close(self) -> None:
+        """Closes the SDK's own connections."""
+        await self._client.close()
+
+    async def _page(self, after: str) -> Json:
+        query: dict[str, object] = {"limit": _PAGE}
+        if after:
+            query["after_id"] = after
+        # As plain JSON: the typed listing costs a model object for each, and says no more.
+        return await self._client.get(
+            "/v1/models",
+            cast_to=object,
+            options={"params": query, "headers": dict(self._omit)},
+        )
+
+    def _failure(self, status: int) -> UpstreamMisconfiguredError | UpstreamUnavailableError:
+        if status in _CREDENTIAL:
+            return UpstreamMisconfiguredError(
+                "The provider refuses AILB's credential.", provider=self._provider
+            )
+        return UpstreamUnavailableError(
+            f"The provider's model listing answers {status}.", provider=self._provider
+        )

@@ -1,0 +1,199 @@
+"""Anthropic's whole answers and errors in OpenAI's shape. Pure.
+
+Source: anthropic 2.11 `types/message.py`, `types/usage.py`, `types/stop_reason.py`,
+`types/shared/error_response.py`.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+import orjson
+
+from ailb_server.domain.chat import ChatChunk, Json, JsonObject, TokenUsage
+from ailb_server.providers.anthropic_wire_messages import THINKING_BLOCKS
+from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError
+
+FINISH_REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        "end_turn": "stop",
+        "stop_sequence": "stop",
+        "pause_turn": "stop",
+        "max_tokens": "length",
+        "model_context_window_exceeded": "length",
+        "tool_use": "tool_calls",
+        "refusal": "content_filter",
+    }
+)
+_TIERS = MappingProxyType({"standard": "default", "priority": "priority"})
+
+
+def completion(body: bytes, created: int) -> ChatChunk:
+    """A whole answer. `created` is in Unix seconds.
+
+    Raises MalformedAnswerError, or ErrorAnswerError for an error in a success.
+    """
+    message = json_object(body)
+    if message.get("type") == "error":
+        raise ErrorAnswerError(error_kind(message))
+    if message.get("type") != "message" or not isinstance(message.get("content"), list):
+        raise MalformedAnswerError("the answer is not a message")
+    usage = usage_of(as_object(message.get("usage")))
+    choice = {
+        "index": 0,
+        "message": _message(message),
+        "logprobs": None,
+        "finish_reason": finish_reason(message.get("stop_reason")),
+    }
+    answer: JsonObject = {
+        **envelope(message, "chat.completion", created),
+        "choices": [choice],
+        "usage": usage_json(usage),
+    }
+    return ChatChunk((answer,), dumps(answer), usage)
+
+
+def envelope(message: JsonObject, kind: str, created: int) -> JsonObject:
+    """What a completion and each chunk of a stream begin with."""
+    head: JsonObject = {
+        "id": f"chatcmpl-{_text(message, 'id')}",
+        "object": kind,
+        "created": created,
+        "model": _text(message, "model"),
+    }
+    tier = as_object(message.get("usage")).get("service_tier")
+    if isinstance(tier, str) and tier in _TIERS:
+        head["service_tier"] = _TIERS[tier]
+    return head
+
+
+def finish_reason(stop_reason: Json) -> str:
+    """OpenAI's name; `stop` for a reason that is not known yet."""
+    return FINISH_REASONS.get(stop_reason, "stop") if isinstance(stop_reason, str) else "stop"
+
+
+def refusal_of(message: JsonObject) -> str | None:
+    """Why the model refused, where the provider explains it."""
+    explanation = as_object(message.get("stop_details")).get("explanation")
+    refused = message.get("stop_reason") == "refusal"
+    return explanation if refused and isinstance(explanation, str) else None
+
+
+def usage_of(usage: JsonObject) -> TokenUsage:
+    """The tokens of Anthropic's usage object: its input does not count what the cache served."""
+    cached = _count(usage, "cache_read_input_tokens")
+    cache_write = _count(usage, "cache_creation_input_tokens")
+    return TokenUsage(
+        prompt=_count(usage, "input_tokens") + cached + cache_write,
+        completion=_count(usage, "output_tokens"),
+        cached=cached,
+        cache_write=cache_write,
+        reasoning=_count(as_object(usage.get("output_tokens_details")), "thinking_tokens"),
+    )
+
+
+def usage_json(usage: TokenUsage) -> JsonObject:
+    """OpenAI's usage object."""
+    return {
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.completion,
+        "total_tokens": usage.prompt + usage.completion,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached,
+            "cache_write_tokens": usage.cache_write,
+        },
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    }
+
+
+def openai_error(body: bytes) -> bytes:
+    """An error body in OpenAI's shape; empty if `body` is not of Anthropic's."""
+    try:
+        error = json_object(body)["error"]
+        kind, message = str(error["type"]), str(error["message"])
+    except (ErrorAnswerError, MalformedAnswerError, KeyError, TypeError):
+        return b""
+    code = None if kind == "invalid_request_error" else kind
+    told = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+    return orjson.dumps({"error": told})
+
+
+def error_kind(event: JsonObject) -> str:
+    """The machine-readable part of an error: its message may quote the prompt."""
+    kind = as_object(event.get("error")).get("type")
+    return kind[:64] if kind and isinstance(kind, str) else "unknown"
+
+
+def json_object(text: bytes) -> JsonObject:
+    """Parses an object. Raises MalformedAnswerError."""
+    try:
+        value: Json = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise MalformedAnswerError("the answer is not JSON") from error
+    if not isinstance(value, dict):
+        raise MalformedAnswerError("the answer is not a JSON object")
+    return value
+
+
+def as_object(value: Json) -> JsonObject:
+    """The object, or an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def text_of(block: JsonObject, name: str) -> str:
+    """A text member of a block. Raises MalformedAnswerError."""
+    value = block.get(name)
+    if not isinstance(value, str):
+        raise MalformedAnswerError(f"a block's {name} is not a text")
+    return value
+
+
+def dumps(value: Json) -> bytes:
+    """Writes JSON. Raises MalformedAnswerError for what is nested deeper than orjson writes."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        raise MalformedAnswerError("the answer is nested too deeply") from error
+
+
+def tool_call(block: JsonObject, arguments: str) -> JsonObject:
+    """OpenAI's tool call for a `tool_use` block."""
+    function = {"name": text_of(block, "name"), "arguments": arguments}
+    return {"id": text_of(block, "id"), "type": "function", "function": function}
+
+
+def _message(message: JsonObject) -> JsonObject:
+    """Blocks of kinds that no request of ours can lead to are left out."""
+    blocks: list[JsonObject] = [as_object(block) for block in message["content"]]
+    texts = [text_of(block, "text") for block in _of_type(blocks, "text")]
+    told: JsonObject = {
+        "role": "assistant",
+        "content": "".join(texts) if any(texts) else None,
+        "refusal": refusal_of(message),
+    }
+    thoughts = [block for block in blocks if block.get("type") in THINKING_BLOCKS]
+    reasoning = "".join(text_of(block, "thinking") for block in _of_type(thoughts, "thinking"))
+    if reasoning:
+        told["reasoning_content"] = reasoning
+    if thoughts:
+        told["thinking_blocks"] = thoughts
+    calls = [
+        tool_call(block, dumps(as_object(block.get("input"))).decode())
+        for block in _of_type(blocks, "tool_use")
+    ]
+    if calls:
+        told["tool_calls"] = calls
+    return told
+
+
+def _of_type(blocks: Iterable[JsonObject], kind: str) -> list[JsonObject]:
+    return [block for block in blocks if block.get("type") == kind]
+
+
+def _text(message: JsonObject, name: str) -> str:
+    value = message.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _count(values: JsonObject, name: str) -> int:
+    value = values.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

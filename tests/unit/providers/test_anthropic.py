@@ -1,0 +1,47 @@
+"""The provider over a scripted connection: when a read counts as a sign of life."""
+
+from collections.abc import Mapping
+from typing import cast
+
+from multidict import CIMultiDict
+from yarl import URL
+
+from ailb_server.domain.chat import ChatChunk
+from ailb_server.providers.anthropic import AnthropicProvider
+from ailb_server.providers.anthropic_wire_models import ModelFacts
+from ailb_server.providers.openai_account import RequestTemplate
+from ailb_server.providers.upstream import Upstream
+from tests.support.anthropic_upstream import STREAM
+from tests.unit.doubles import chat
+from tests.unit.providers.test_openai import FakeReply, FakeUpstream
+
+_START, _PING, *_REST = STREAM
+
+
+class FakeAccount:
+    """Knows where to post to, and no models."""
+
+    async def template(self, path: str) -> RequestTemplate:
+        return RequestTemplate(URL(f"http://upstream{path}"), CIMultiDict())
+
+    async def models(self) -> Mapping[str, ModelFacts] | None:
+        return None
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+async def _streamed(*reads: bytes) -> tuple[list[ChatChunk], FakeUpstream]:
+    upstream = FakeUpstream(FakeReply(reads))
+    provider = AnthropicProvider("p", FakeAccount(), cast("Upstream", upstream))
+    async with provider.open(chat(stream=True), "m") as answer:
+        return [chunk async for chunk in answer.chunks], upstream
+
+
+async def test_a_ping_is_a_sign_of_life_once_the_answer_has_begun() -> None:
+    chunks, upstream = await _streamed(_PING, _PING, _START, _PING, b"".join(_REST))
+    assert upstream.reply.tokens_seen == 3
+    assert all(chunk.events for chunk in chunks)
+    assert [str(url) for url, _ in upstream.sent] == ["http://upstream/v1/messages"]
+    assert upstream.reply.drained
+    assert upstream.released

@@ -1,0 +1,1 @@
+"""Golden folders: what is asked, sent, answered and told, byte by byte."""
