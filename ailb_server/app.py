@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import logging
-import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -38,12 +37,14 @@ from ailb_server.providers.openai import OpenAIProvider
 from ailb_server.providers.openai_account import OpenAIAccount
 from ailb_server.providers.upstream import Timeouts, Upstream
 from ailb_server.routing.catalogue import Catalogue, Declaration
-from ailb_server.routing.dispatcher import Dispatcher
-from ailb_server.routing.ledger import Ledger
-from ailb_server.routing.router import Router
-from ailb_server.routing.strategies import strategies
+from ailb_server.routing.dispatcher import Dispatcher, DispatchRules
+from ailb_server.routing.ledger import Ledger, LedgerRules
+from ailb_server.routing.limits import ProviderLimits
+from ailb_server.routing.router import Router, RouterDefaults
+from ailb_server.routing.table import Alias
 from ailb_server.server import GrpcServer, PortTakenError, Register
-from ailb_server.settings import Configuration, ProviderSettings, Settings
+from ailb_server.settings import AliasSettings, Configuration, ProviderSettings, Settings
+from ailb_server.spend.list_prices import list_price_of
 from ailb_server.storage.migrations import MigrationError, migrate
 from ailb_server.storage.pool import Store, StoreUnavailableError
 from ailb_server.telemetry.metrics import Metrics
@@ -111,19 +112,19 @@ class Gateway:
         store = await self._open_store()
         if settings.demo_provider:
             await self._start_demo()
-        ledger = Ledger()
+        ledger = Ledger(LedgerRules(limits={p.name: _limits(p) for p in self.providers}))
         providers = {p.name: self._provider(p) for p in self.providers}
         catalogue = Catalogue(
-            [_declaration(p, providers[p.name]) for p in self.providers],
+            [self._declaration(p, providers[p.name]) for p in self.providers],
             ledger,
-            self._configuration.aliases,
+            _aliases(self._configuration.aliases),
         )
         self._catalogue = catalogue
         await self._keep_fresh(catalogue)
-        strategy = strategies(ledger, random.SystemRandom())[settings.routing_strategy]
+        defaults = RouterDefaults(settings.routing_strategy, settings.hedge_after_s)
         pipeline = ChatPipeline(
-            router=Router(catalogue, strategy),
-            dispatcher=Dispatcher(providers, ledger, metrics.attempt),
+            router=Router(catalogue, ledger, defaults),
+            dispatcher=Dispatcher(providers, ledger, metrics.attempt, _dispatch_rules(settings)),
             observer=Metering(metrics),
         )
         instance = Instance(settings.module_id, VERSION, self._is_draining)
@@ -155,6 +156,20 @@ class Gateway:
         provider = _provider_of(settings, upstream, self._settings.ollama_num_ctx)
         self._closing.push_async_callback(provider.close)
         return provider
+
+    def _declaration(self, settings: ProviderSettings, provider: Provider) -> Declaration:
+        return Declaration(
+            provider=settings.name,
+            owned_by=settings.owned_by or settings.name,
+            listing=provider,
+            models=settings.models,
+            weight=settings.weight,
+            prices={model: price.price() for model, price in settings.prices.items()},
+            capabilities={m: c.capabilities() for m, c in settings.capabilities.items()},
+            list_price=(
+                list_price_of(str(settings.base_url)) if self._settings.list_prices else None
+            ),
+        )
 
     async def _keep_fresh(self, catalogue: Catalogue) -> None:
         first = asyncio.Event()
@@ -232,15 +247,27 @@ def _provider_of(settings: ProviderSettings, upstream: Upstream, num_ctx: int) -
             return AnthropicProvider(name, anthropic, upstream)
 
 
-def _declaration(settings: ProviderSettings, provider: Provider) -> Declaration:
-    return Declaration(
-        provider=settings.name,
-        owned_by=settings.owned_by or settings.name,
-        listing=provider,
-        models=settings.models,
-        weight=settings.weight,
-        prices={model: price.price() for model, price in settings.prices.items()},
+def _limits(settings: ProviderSettings) -> ProviderLimits:
+    return ProviderLimits(
+        max_concurrent=settings.max_concurrent,
+        requests_per_minute=settings.requests_per_minute,
+        tokens_per_minute=settings.tokens_per_minute,
     )
+
+
+def _aliases(
+    settings: Mapping[str, AliasSettings | tuple[str, ...]],
+) -> Mapping[str, Alias]:
+    return {
+        name: Alias(alias.models, alias.strategy, alias.hedge_after_s)
+        if isinstance(alias, AliasSettings)
+        else Alias(tuple(alias))
+        for name, alias in settings.items()
+    }
+
+
+def _dispatch_rules(settings: Settings) -> DispatchRules:
+    return DispatchRules(total_s=settings.total_timeout_s, queue_s=settings.rate_limit_wait_s)
 
 
 def _timeouts(settings: Settings) -> Timeouts:

@@ -176,9 +176,14 @@ class UpstreamMisconfiguredError(UpstreamError):
 
 
 class UpstreamUnavailableError(UpstreamError):
-    """The provider failed, could not be reached, or broke off."""
+    """The provider failed, could not be reached, or broke off.
+
+    `resendable`: a connection kept from before was closed without a byte of an answer, as happens
+    when both sides act at once; the same request may be sent again on a new one.
+    """
 
     reason = Reason.UPSTREAM_UNAVAILABLE
+    resendable = False
 
 
 class UpstreamTimeoutError(UpstreamError):

@@ -1,6 +1,7 @@
 """The one HTTP seam to a provider: pooled, timed, its failures already AILB's errors."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ MAX_BODY_BYTES = 48 * 1024 * 1024
 _DRAIN_S = 0.5
 _KEEPALIVE_S = 30.0
 _READ_BUFFER_BYTES = 256 * 1024
+_RESET = frozenset({errno.ECONNRESET, errno.EPIPE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +104,16 @@ class Upstream:
     ) -> AsyncIterator[Reply]:
         started = asyncio.get_running_loop().time()
         limit = started + min(self._timeouts.first_token_s, self._timeouts.total_s)
-        with failures(self.provider):
+        connection = _Connection()
+        with failures(self.provider, connection):
             async with asyncio.timeout_at(limit):
                 response = await self._connected().request(
-                    method, url, data=body, headers=headers, allow_redirects=False
+                    method,
+                    url,
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,
+                    trace_request_ctx=connection,
                 )
         try:
             yield Reply(response, self.provider, self._timeouts, started)
@@ -132,13 +140,50 @@ class Upstream:
                 auto_decompress=False,
                 skip_auto_headers=("Accept-Encoding", "User-Agent"),
                 read_bufsize=_READ_BUFFER_BYTES,
+                trace_configs=[_connection_trace()],
             )
         return self._session
 
 
+@dataclass(slots=True)
+class _Connection:
+    """What a request is sent on."""
+
+    reused: bool = False
+
+
+def _connection_trace() -> aiohttp.TraceConfig:
+    async def reused(_session: object, context: object, _params: object) -> None:
+        connection = getattr(context, "trace_request_ctx", None)
+        if isinstance(connection, _Connection):
+            connection.reused = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(reused)
+    return trace
+
+
+def _is_stale(error: Exception, connection: _Connection | None) -> bool:
+    """A kept connection was closed before any byte of the answer.
+
+    aiohttp's ServerDisconnectedError holds what was read of an answer; a reset that comes before
+    the head is complete is the same event, seen from another side.
+    """
+    if connection is None or not connection.reused:
+        return False
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return isinstance(error.message, str)
+    return isinstance(error, ConnectionResetError | BrokenPipeError) or (
+        isinstance(error, aiohttp.ClientOSError) and error.errno in _RESET
+    )
+
+
 @contextmanager
-def failures(provider: str) -> Iterator[None]:
-    """Tells by type and phase, never by text, what an I/O error means."""
+def failures(provider: str, connection: _Connection | None = None) -> Iterator[None]:
+    """Tells by type and phase, never by text, what an I/O error means.
+
+    With `connection` no byte of the answer has been read yet.
+    """
     try:
         yield
     except aiohttp.ConnectionTimeoutError as error:
@@ -154,6 +199,8 @@ def failures(provider: str) -> Iterator[None]:
             "The provider could not be reached.", provider=provider
         ) from error
     except (aiohttp.ClientError, OSError) as error:
-        raise UpstreamUnavailableError(
+        broken = UpstreamUnavailableError(
             "The provider broke off the connection.", provider=provider
-        ) from error
+        )
+        broken.resendable = _is_stale(error, connection)
+        raise broken from error

@@ -18,12 +18,26 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Alias:
+    """A name for other names, in its order, and how its targets are chosen.
+
+    Without a `strategy` or a `hedge_after_s` (seconds) of its own, the instance's hold.
+    """
+
+    models: tuple[str, ...]
+    strategy: str | None = None
+    hedge_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A name that callers may ask for."""
+    """A name that callers may ask for. `strategy`, `hedge_after_s`: see `Alias`."""
 
     id: str
     owned_by: str
     targets: tuple[Target, ...]
+    strategy: str | None = None
+    hedge_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +47,13 @@ class RoutingTable:
     models: Mapping[str, ServedModel] = field(default_factory=dict)
     qualified: Mapping[str, ServedModel] = field(default_factory=dict)
 
+    def find(self, model: str) -> ServedModel | None:
+        """A listed name wins over a qualified one."""
+        return self.models.get(model) or self.qualified.get(model)
+
     def resolve(self, model: str) -> ServedModel:
-        """Raises ModelNotFoundError. A listed name wins over a qualified one."""
-        served = self.models.get(model) or self.qualified.get(model)
+        """As `find`; raises ModelNotFoundError."""
+        served = self.find(model)
         if served is None:
             raise ModelNotFoundError(
                 f"The model `{model[:256]}` does not exist. GET /v1/models lists those that do.",
@@ -46,11 +64,13 @@ class RoutingTable:
 
     def targets(self) -> set[tuple[str, str]]:
         """Every (provider, model) that the table can choose."""
-        return {(t.provider, t.model) for served in self.models.values() for t in served.targets}
+        # An alias may hide a model's own name: what it stood for has its qualified name still.
+        served = (*self.models.values(), *self.qualified.values())
+        return {(t.provider, t.model) for one in served for t in one.targets}
 
 
 def compile_table(
-    offers: Sequence[Offer], aliases: Mapping[str, Sequence[str]] | None = None
+    offers: Sequence[Offer], aliases: Mapping[str, Alias] | None = None
 ) -> RoutingTable:
     """Several providers with one model share it, in the offers' order.
 
@@ -66,8 +86,9 @@ def compile_table(
             name = f"{offer.provider}/{target.model}"
             qualified[name] = ServedModel(name, offer.owned_by, (target,))
     named = {**qualified, **listed}
-    for alias, names in (aliases or {}).items():
-        targets = [t for name in names if name in named for t in named[name].targets]
+    for name, alias in (aliases or {}).items():
+        targets = [t for model in alias.models if model in named for t in named[model].targets]
         if targets:
-            listed[alias] = ServedModel(alias, "ailb", tuple(dict.fromkeys(targets)))
+            distinct = tuple(dict.fromkeys(targets))
+            listed[name] = ServedModel(name, "ailb", distinct, alias.strategy, alias.hedge_after_s)
     return RoutingTable(MappingProxyType(listed), MappingProxyType(qualified))

@@ -12,7 +12,7 @@ from pydantic import AnyHttpUrl, SecretStr, ValidationError
 
 from ailb_server.settings.environment import Settings
 from ailb_server.settings.faults import SettingsError, lines
-from ailb_server.settings.providers import FileSettings, ProviderSettings
+from ailb_server.settings.providers import AliasSettings, FileSettings, ProviderSettings
 
 OPENAI_BASE_URL = AnyHttpUrl("https://api.openai.com/v1")
 ANTHROPIC_BASE_URL = AnyHttpUrl("https://api.anthropic.com")
@@ -24,7 +24,7 @@ class Configuration:
 
     settings: Settings
     providers: tuple[ProviderSettings, ...] = ()
-    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    aliases: Mapping[str, AliasSettings | tuple[str, ...]] = field(default_factory=dict)
 
 
 def load(env_file: Path | None = Path(".env")) -> Configuration:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from ailb_server.settings.providers import ContextTokens
+from ailb_server.settings.providers import ContextTokens, Strategy
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -100,8 +100,25 @@ class Settings(BaseSettings):
         " it by itself when no other provider is configured.",
     )
 
-    routing_strategy: Literal["load_balanced", "round_robin", "failover", "random"] = Field(
-        "load_balanced", description="How a target is chosen among those that serve a model."
+    routing_strategy: Strategy = Field(
+        "load_balanced",
+        description="How a target is chosen among those that serve a model. An alias may have its"
+        " own, a request asks for another by the header `x-ailb-routing-strategy`.",
+    )
+    hedge_after_s: Seconds | None = Field(
+        None,
+        description="If set, a second target is asked too when the first one's answer has not begun"
+        " by then; the slower is cancelled. Costs tokens twice.",
+    )
+    rate_limit_wait_s: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        30,
+        description="How long a request waits for a provider's rate limit when no other target is"
+        " left; 0 refuses it at once.",
+    )
+    list_prices: bool = Field(
+        default=True,
+        description="Vendors' list prices for models without a price in the file. Not for providers"
+        " at private addresses, and offline: as old as the package `genai-prices`.",
     )
     connect_timeout_s: Seconds = Field(5, description="Until a provider accepts the connection.")
     first_token_timeout_s: Seconds = Field(
