@@ -18,9 +18,6 @@ from ailb_server.settings.providers import AliasSettings, FileSettings, Provider
 OPENAI_BASE_URL = AnyHttpUrl("https://api.openai.com/v1")
 ANTHROPIC_BASE_URL = AnyHttpUrl("https://api.anthropic.com")
 
-# Some editors begin a file with a byte order mark, which would belong to the first name.
-_ENCODING = "utf-8-sig"
-
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
@@ -55,7 +52,7 @@ def load(env_file: Path | None = Path(".env")) -> Configuration:
 def _variables(env_file: Path | None) -> Mapping[str, str]:
     """Every variable that is set, by the name that it has there."""
     try:
-        written = dotenv_values(env_file, encoding=_ENCODING) if env_file else {}
+        written = dotenv_values(env_file) if env_file else {}
     except UnicodeDecodeError:
         raise SettingsError([f"{env_file}: is not UTF-8 text"]) from None
     except OSError as error:
@@ -67,7 +64,7 @@ def _variables(env_file: Path | None) -> Mapping[str, str]:
 
 def _settings(env_file: Path | None) -> Settings:
     try:
-        return Settings(_env_file=env_file, _env_file_encoding=_ENCODING)
+        return Settings(_env_file=env_file)
     except ValidationError as error:
         raise SettingsError(lines(error)) from None
 
@@ -128,7 +125,7 @@ def _file(variables: Mapping[str, str]) -> FileSettings:
 def _read(path: Path) -> object:
     """What the file holds; of an empty one, an empty mapping."""
     try:
-        found = yaml.safe_load(path.read_text(encoding=_ENCODING))
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError([f"AILB_CONFIG: {path}: {error.strerror}"]) from None
     except UnicodeDecodeError:
