@@ -19,6 +19,7 @@ from ailb.v1 import (
     health_service_pb2_grpc,
     metrics_service_pb2_grpc,
     model_service_pb2_grpc,
+    stats_service_pb2_grpc,
 )
 from ailb_server.api.chat_service import ChatService
 from ailb_server.api.edge import Edge
@@ -27,6 +28,7 @@ from ailb_server.api.health_service import HealthService, Instance
 from ailb_server.api.metrics_service import MetricsService
 from ailb_server.api.model_service import ModelService
 from ailb_server.api.openai_service import OpenAIService
+from ailb_server.api.stats_service import StatsService
 from ailb_server.demo.server import DemoServer
 from ailb_server.domain.ports import ChatProvider
 from ailb_server.pipeline.chat import ChatPipeline
@@ -124,14 +126,17 @@ class Gateway:
         self._catalogue = catalogue
         await self._keep_fresh(catalogue)
         defaults = RouterDefaults(settings.routing_strategy, settings.hedge_after_s)
+        router = Router(catalogue, ledger, defaults)
         pipeline = ChatPipeline(
-            router=Router(catalogue, ledger, defaults),
+            router=router,
             dispatcher=Dispatcher(providers, ledger, metrics.attempt, _dispatch_rules(settings)),
             observer=Metering(metrics),
         )
         instance = Instance(settings.module_id, VERSION, self._is_draining)
         health = HealthService(instance, catalogue, store.ping)
-        return await self._serve(port, metrics, _services(pipeline, catalogue, metrics, health))
+        stats = StatsService(settings.routing_strategy, ledger.snapshot, router.decisions.snapshot)
+        services = _services(pipeline, catalogue, metrics, health, stats)
+        return await self._serve(port, metrics, services)
 
     async def _open_store(self) -> Store:
         settings = self._settings
@@ -212,7 +217,11 @@ def demo_provider(url: str) -> ProviderSettings:
 
 
 def _services(
-    pipeline: ChatPipeline, catalogue: Catalogue, metrics: Metrics, health: HealthService
+    pipeline: ChatPipeline,
+    catalogue: Catalogue,
+    metrics: Metrics,
+    health: HealthService,
+    stats: StatsService,
 ) -> Sequence[Register]:
     return (
         partial(
@@ -228,6 +237,7 @@ def _services(
             metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server, MetricsService(metrics)
         ),
         partial(health_service_pb2_grpc.add_HealthServiceServicer_to_server, health),
+        partial(stats_service_pb2_grpc.add_StatsServiceServicer_to_server, stats),
     )
 
 
