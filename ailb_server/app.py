@@ -15,12 +15,14 @@ from pydantic import AnyHttpUrl
 from ailb.openai.v1 import openai_service_pb2_grpc
 from ailb.v1 import (
     chat_service_pb2_grpc,
+    embedding_service_pb2_grpc,
     health_service_pb2_grpc,
     metrics_service_pb2_grpc,
     model_service_pb2_grpc,
 )
 from ailb_server.api.chat_service import ChatService
 from ailb_server.api.edge import Edge
+from ailb_server.api.embedding_service import EmbeddingService
 from ailb_server.api.health_service import HealthService, Instance
 from ailb_server.api.metrics_service import MetricsService
 from ailb_server.api.model_service import ModelService
@@ -215,6 +217,10 @@ def _services(
             openai_service_pb2_grpc.add_OpenAIServiceServicer_to_server, OpenAIService(pipeline)
         ),
         partial(chat_service_pb2_grpc.add_ChatServiceServicer_to_server, ChatService(pipeline)),
+        partial(
+            embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server,
+            EmbeddingService(pipeline),
+        ),
         partial(model_service_pb2_grpc.add_ModelServiceServicer_to_server, ModelService(catalogue)),
         partial(
             metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server, MetricsService(metrics)

@@ -10,8 +10,8 @@ AilbError
     UpstreamRejectedError          the caller's request is at fault, by the provider's word
     UpstreamRateLimitedError, UpstreamMisconfiguredError,
     UpstreamUnavailableError, UpstreamTimeoutError
-  StorageUnavailableError, OverloadedError
-  InternalError
+  StorageUnavailableError, OverloadedError, ShuttingDownError
+  NotImplementedHereError, InternalError
 """
 
 from collections.abc import Mapping
@@ -38,6 +38,8 @@ class Reason(StrEnum):
     STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
     OVERLOADED = "OVERLOADED"
     INTERNAL_ERROR = "INTERNAL_ERROR"
+    SHUTTING_DOWN = "SHUTTING_DOWN"
+    NOT_IMPLEMENTED = "NOT_IMPLEMENTED"
 
 
 class AilbError(Exception):
@@ -109,6 +111,18 @@ class OverloadedError(AilbError):
     """This instance serves as many calls as it may."""
 
     reason = Reason.OVERLOADED
+
+
+class ShuttingDownError(AilbError):
+    """This instance ends; another one answers."""
+
+    reason = Reason.SHUTTING_DOWN
+
+
+class NotImplementedHereError(AilbError):
+    """This server has no such method."""
+
+    reason = Reason.NOT_IMPLEMENTED
 
 
 class InternalError(AilbError):

@@ -4,6 +4,7 @@ Its parsing costs ten times the bytes it parses, so chats do not go through it: 
 request's template once, and chats carry their bytes over that.
 """
 
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,21 +32,36 @@ class RequestTemplate:
     headers: CIMultiDict[str]
 
 
+def connections() -> httpx2.AsyncClient:
+    """What an SDK lists models over: as chats go, so no proxy, no redirect, the system's CAs."""
+    # A proxy of the environment would see the listing and never a chat. The CAs are aiohttp's, and
+    # SSL_CERT_FILE, which OpenSSL reads itself, goes for both.
+    return httpx2.AsyncClient(
+        trust_env=False, follow_redirects=False, verify=ssl.create_default_context()
+    )
+
+
+def authorizes(headers: Mapping[str, str]) -> bool:
+    """Whether configured headers bring a credential of their own."""
+    return any(name.lower() == "authorization" for name in headers)
+
+
 class OpenAIAccount:
-    """A base URL and a credential at a provider of OpenAI's format."""
+    """A base URL and a credential at a provider of OpenAI's format.
+
+    Nothing comes from the SDK's own environment variables, such as OPENAI_ORG_ID.
+    """
 
     def __init__(
         self, provider: str, base_url: str, api_key: str | None, *, headers: Mapping[str, str]
     ) -> None:
         self._provider = provider
-        self._omit = {} if api_key else {"Authorization": openai.Omit()}
-        self._client = openai.AsyncOpenAI(
-            api_key=api_key or _NO_KEY,
-            base_url=base_url,
-            max_retries=0,
-            timeout=_LISTING_TIMEOUT_S,
-            default_headers=headers,
-        )
+        self._base_url = base_url
+        self._api_key = api_key or _NO_KEY
+        self._headers = headers
+        known = api_key or authorizes(headers)
+        self._omit = {} if known else {"Authorization": openai.Omit()}
+        self._client = self._over(connections())
 
     async def template(self, path: str) -> RequestTemplate:
         """The request that the SDK would send by POST to `path`; nothing is sent."""
@@ -56,8 +72,7 @@ class OpenAIAccount:
             return httpx2.Response(200, json={})
 
         async with httpx2.AsyncClient(transport=httpx2.MockTransport(record)) as recorder:
-            client = self._client.with_options(http_client=recorder)
-            await client.post(
+            await self._over(recorder).post(
                 path, cast_to=object, content=b"{}", options={"headers": dict(self._omit)}
             )
         headers = {
@@ -91,6 +106,20 @@ class OpenAIAccount:
     async def close(self) -> None:
         """Closes the SDK's own connections."""
         await self._client.close()
+
+    def _over(self, http: httpx2.AsyncClient) -> openai.AsyncOpenAI:
+        client = openai.AsyncOpenAI(
+            api_key=self._api_key,
+            base_url=self._base_url,
+            max_retries=0,
+            timeout=_LISTING_TIMEOUT_S,
+            http_client=http,
+        )
+        # The SDK adds what it finds in the environment, to every client that it makes, and has no
+        # option against it; that is another provider's business, or a secret.
+        client.admin_api_key = client.organization = client.project = None
+        client._custom_headers = self._headers
+        return client
 
     def _malformed(self) -> UpstreamUnavailableError:
         return UpstreamUnavailableError(
