@@ -54,6 +54,8 @@ DEMO = "demo"
 DEMO_OWNER = "ailb-demo"
 # How long a start waits for the providers' listings before it serves what it knows.
 _FIRST_LISTING_S = 2.0
+# A provider that has told nothing yet is asked again after twice that, and twice again.
+_FIRST_AGAIN_S = 0.25
 
 # What `Gateway.start` raises when its surroundings do not let it start.
 START_ERRORS = (StoreUnavailableError, MigrationError, PortTakenError)
@@ -280,6 +282,7 @@ def _timeouts(settings: Settings) -> Timeouts:
 
 
 async def _refresh_for_ever(catalogue: Catalogue, every_s: float, first: asyncio.Event) -> None:
+    again_s = _FIRST_AGAIN_S
     while True:
         try:
             await catalogue.refresh()
@@ -287,7 +290,11 @@ async def _refresh_for_ever(catalogue: Catalogue, every_s: float, first: asyncio
             # A fault of ours must not end the refreshing for good, nor pass unseen.
             _log.exception("the providers' models could not be refreshed")
         first.set()
-        await asyncio.sleep(every_s)
+        if catalogue.table.unlisted:
+            again_s = min(again_s * 2, every_s)
+            await asyncio.sleep(again_s)
+        else:
+            await asyncio.sleep(every_s)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

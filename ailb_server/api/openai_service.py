@@ -20,7 +20,7 @@ from ailb_server.api.heartbeat import Heartbeat
 from ailb_server.api.openai_wire import parse_chat_request
 from ailb_server.domain.chat import ChatRequest
 from ailb_server.domain.errors import AilbError
-from ailb_server.pipeline.chat import ChatPipeline
+from ailb_server.pipeline.chat import ChatAnswer, ChatPipeline
 
 _JSON = "application/json"
 _SSE = "text/event-stream; charset=utf-8"
@@ -75,19 +75,13 @@ class OpenAIService(pb_grpc.OpenAIServiceServicer):
         begun, failure = False, None
         try:
             request = parse(data)
-            content_type = _SSE if request.stream else _JSON
-            heart = Heartbeat(lambda: context.write(_beat()), self._heartbeat_s)
             with interruption(call):
                 async with self._pipeline.open(request, call_wishes(context)) as answer:
                     begun = True
                     await context.send_initial_metadata(answer_metadata(call, request, answer))
-                    async with heart.running() if request.stream else nullcontext():
-                        async for chunk in answer.chunks:
-                            # Empty where all that came was usage that the caller did not ask for.
-                            if chunk.wire:
-                                await heart.pause()
-                                yield HttpBody(content_type=content_type, data=chunk.wire)
-                                heart.resume()
+                    async with aclosing(self._bodies(request, answer, context)) as bodies:
+                        async for body in bodies:
+                            yield body
         except Exception as error:
             if not call.rest:
                 raise
@@ -101,6 +95,19 @@ class OpenAIService(pb_grpc.OpenAIServiceServicer):
             if begun
             else HttpBody(content_type=_JSON, data=errors.openai_body(failure))
         )
+
+    async def _bodies(
+        self, request: ChatRequest, answer: ChatAnswer, context: Context
+    ) -> AsyncGenerator[HttpBody, None]:
+        content_type = _SSE if request.stream else _JSON
+        heart = Heartbeat(lambda: context.write(_beat()), self._heartbeat_s)
+        async with heart.running() if request.stream else nullcontext():
+            async for chunk in answer.chunks:
+                # Empty where all that came was usage that the caller did not ask for.
+                if chunk.wire:
+                    await heart.pause()
+                    yield HttpBody(content_type=content_type, data=chunk.wire)
+                    heart.resume()
 
 
 def _beat() -> HttpBody:

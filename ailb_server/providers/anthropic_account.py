@@ -43,9 +43,9 @@ class AnthropicAccount:
         self._provider = provider
         self._base_url = base_url.rstrip("/").removesuffix("/v1")
         self._api_key = api_key or _NO_KEY
-        self._headers = headers
         known = api_key or authorizes(headers)
-        self._omit = {} if known else {"Authorization": anthropic.Omit()}
+        nothing = {} if known else {"Authorization": anthropic.Omit()}
+        self._headers: Mapping[str, str | anthropic.Omit] = {**headers, **nothing}
         self._client = self._over(connections())
 
     async def template(self, path: str) -> RequestTemplate:
@@ -58,7 +58,7 @@ class AnthropicAccount:
 
         async with httpx2.AsyncClient(transport=httpx2.MockTransport(record)) as recorder:
             await self._over(recorder).post(
-                path, cast_to=object, content=b"{}", options={"headers": dict(self._omit)}
+                path, cast_to=object, content=b"{}", options={"headers": dict(self._headers)}
             )
         headers = {
             name: value
@@ -106,7 +106,7 @@ class AnthropicAccount:
             open_telemetry=False,
         )
         # The SDK adds those of ANTHROPIC_CUSTOM_HEADERS and has no option against it.
-        client._custom_headers = self._headers
+        client._custom_headers = {}
         return client
 
     async def _page(self, after: str) -> Json:
@@ -117,7 +117,7 @@ class AnthropicAccount:
         return await self._client.get(
             "/v1/models",
             cast_to=object,
-            options={"params": query, "headers": dict(self._omit)},
+            options={"params": query, "headers": dict(self._headers)},
         )
 
     def _failure(self, status: int) -> UpstreamMisconfiguredError | UpstreamUnavailableError:

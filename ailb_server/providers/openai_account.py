@@ -58,9 +58,9 @@ class OpenAIAccount:
         self._provider = provider
         self._base_url = base_url
         self._api_key = api_key or _NO_KEY
-        self._headers = headers
         known = api_key or authorizes(headers)
-        self._omit = {} if known else {"Authorization": openai.Omit()}
+        nothing = {} if known else {"Authorization": openai.Omit()}
+        self._headers: Mapping[str, str | openai.Omit] = {**headers, **nothing}
         self._client = self._over(connections())
 
     async def template(self, path: str) -> RequestTemplate:
@@ -73,7 +73,7 @@ class OpenAIAccount:
 
         async with httpx2.AsyncClient(transport=httpx2.MockTransport(record)) as recorder:
             await self._over(recorder).post(
-                path, cast_to=object, content=b"{}", options={"headers": dict(self._omit)}
+                path, cast_to=object, content=b"{}", options={"headers": dict(self._headers)}
             )
         headers = {
             name: value
@@ -86,7 +86,7 @@ class OpenAIAccount:
     async def list_models(self) -> Sequence[str] | None:
         """`GET /models`: at most MAX_MODELS ids in the provider's order; None without a listing."""
         try:
-            page = await self._client.models.list(extra_headers=dict(self._omit))
+            page = await self._client.models.list(extra_headers=self._headers)
         except openai.APIStatusError as error:
             if error.status_code in _NO_LISTING:
                 return None
@@ -118,7 +118,7 @@ class OpenAIAccount:
         # The SDK adds what it finds in the environment, to every client that it makes, and has no
         # option against it; that is another provider's business, or a secret.
         client.admin_api_key = client.organization = client.project = None
-        client._custom_headers = self._headers
+        client._custom_headers = {}
         return client
 
     def _malformed(self) -> UpstreamUnavailableError:

@@ -179,7 +179,9 @@ def _is_stale(error: Exception) -> bool:
         return False
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return isinstance(error.message, str)
-    return isinstance(error, OSError) and error.errno in _RESET
+    # aiohttp's own "cannot write to closing transport" is a reset without a number.
+    reset = isinstance(error, ConnectionResetError | BrokenPipeError)
+    return reset or (isinstance(error, OSError) and error.errno in _RESET)
 
 
 @contextmanager

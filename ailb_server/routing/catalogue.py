@@ -70,6 +70,7 @@ class Catalogue:
         self._ledger = ledger
         self._aliases = aliases or {}
         self._listed: dict[str, tuple[str, ...]] = {}
+        self._unlisted = {d.provider for d in self._declarations if not d.models}
         self._problems: dict[str, str] = {}
         self.table: RoutingTable = self._compile()
 
@@ -109,6 +110,7 @@ class Catalogue:
         except AilbError as error:
             self._note(name, str(error))
             return
+        self._unlisted.discard(name)
         if models is not None:
             self._listed[name] = tuple(models)
         silent = models is None and not declaration.models
@@ -117,11 +119,14 @@ class Catalogue:
     def _note(self, provider: str, problem: str) -> None:
         if problem != self._problems.get(provider, ""):
             state = "is well" if not problem else f"has a problem: {problem}"
-            _log.warning("provider %s %s", provider, state)
+            _log.log(
+                logging.WARNING if problem else logging.INFO, "provider %s %s", provider, state
+            )
         self._problems[provider] = problem
 
     def _compile(self) -> RoutingTable:
-        return compile_table([self._offer(d) for d in self._declarations], self._aliases)
+        offers = [self._offer(d) for d in self._declarations]
+        return compile_table(offers, self._aliases, self._unlisted)
 
     def _offer(self, declaration: Declaration) -> Offer:
         models = declaration.models or self._listed.get(declaration.provider, ())

@@ -217,7 +217,9 @@ class Dispatcher:
         target, seconds = attempt.seat.target, attempt.waited_s()
         course.note(target, reason.lower(), seconds)
         self._attempt_seen(target, seconds, reason)
-        _log.info("%s/%s did not answer: %s", target.provider, target.model, reason)
+        _log.warning(
+            "%s/%s did not answer after %.3f s: %s", target.provider, target.model, seconds, reason
+        )
 
 
 async def _bounded(

@@ -1,11 +1,14 @@
 """Which targets a model's name stands for. Compiled, immutable, swapped by one reference."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from ailb_server.domain.errors import ModelNotFoundError
+from ailb_server.domain.errors import ModelNotFoundError, UpstreamUnavailableError
 from ailb_server.domain.target import Target
+
+# Soon: who is away at the start is asked again within moments.
+UNLISTED_RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +45,30 @@ class ServedModel:
 
 @dataclass(frozen=True, slots=True)
 class RoutingTable:
-    """Names to targets. Besides each listed name, `provider/model` names one provider's."""
+    """Names to targets. Besides each listed name, `provider/model` names one provider's.
+
+    `unlisted` are providers that have yet to tell what they serve: while there is one, a name that
+    nobody else offers may be its.
+    """
 
     models: Mapping[str, ServedModel] = field(default_factory=dict)
     qualified: Mapping[str, ServedModel] = field(default_factory=dict)
+    unlisted: frozenset[str] = frozenset()
 
     def find(self, model: str) -> ServedModel | None:
         """A listed name wins over a qualified one."""
         return self.models.get(model) or self.qualified.get(model)
 
     def resolve(self, model: str) -> ServedModel:
-        """As `find`; raises ModelNotFoundError."""
+        """As `find`; raises ModelNotFoundError, or UpstreamUnavailableError while that is open."""
         served = self.find(model)
+        if served is None and self.unlisted:
+            names = ", ".join(sorted(self.unlisted))
+            raise UpstreamUnavailableError(
+                f"What {names} serves is not known yet: it cannot be reached.",
+                retry_after_s=UNLISTED_RETRY_S,
+                provider=names,
+            )
         if served is None:
             raise ModelNotFoundError(
                 f"The model `{model[:256]}` does not exist. GET /v1/models lists those that do.",
@@ -70,7 +85,9 @@ class RoutingTable:
 
 
 def compile_table(
-    offers: Sequence[Offer], aliases: Mapping[str, Alias] | None = None
+    offers: Sequence[Offer],
+    aliases: Mapping[str, Alias] | None = None,
+    unlisted: Iterable[str] = (),
 ) -> RoutingTable:
     """Several providers with one model share it, in the offers' order.
 
@@ -91,4 +108,4 @@ def compile_table(
         if targets:
             distinct = tuple(dict.fromkeys(targets))
             listed[name] = ServedModel(name, "ailb", distinct, alias.strategy, alias.hedge_after_s)
-    return RoutingTable(MappingProxyType(listed), MappingProxyType(qualified))
+    return RoutingTable(MappingProxyType(listed), MappingProxyType(qualified), frozenset(unlisted))

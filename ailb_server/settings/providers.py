@@ -3,9 +3,18 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AnyHttpUrl,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 from ailb_server.domain.target import Capabilities, Price
+from ailb_server.settings.header_text import sendable
 
 _MICRO = 1_000_000
 # Dollars for a million tokens: a hundred times the dearest model there is; more is a slip.
@@ -93,6 +102,11 @@ class ProviderSettings(_Strict):
     )
     owned_by: str = Field("", description="What `GET /v1/models` says. Default: its name.")
     api_key: SecretStr | None = Field(None, exclude=True)
+
+    @field_validator("headers")
+    @classmethod
+    def _sendable(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        return sendable(value)
 
 
 class FileProvider(ProviderSettings):

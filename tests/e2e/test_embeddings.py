@@ -163,10 +163,7 @@ async def test_the_sdk_raises_its_own_errors(sdk: openai.AsyncOpenAI) -> None:
     assert rejected.value.param == "encoding_format"
     with pytest.raises(openai.RateLimitError):
         await sdk.embeddings.create(
-            # A 429 cools its target, so it gets one that no other test asks.
-            model="demo-slow",
-            input="hi",
-            extra_body={"demo": {"status": 429}},
+            model="demo-slow", input="hi", extra_body={"demo": {"status": 429}}
         )
 
 
