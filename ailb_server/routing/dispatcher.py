@@ -91,16 +91,16 @@ class Dispatcher:
         course = self._course(plan, request, started, time_left_s)
         async with AsyncExitStack() as stack:
             with course.concluded(self._ledger):
-                opened = await self._within_total(course)
-            await stack.enter_async_context(opened.closing)
+                begun = await self._within_total(course)
+            await stack.enter_async_context(begun.closing)
             loop_now = asyncio.get_running_loop().time()
-            answer, attempt = opened.answer, opened.attempt
+            answer, attempt = begun.answer, begun.attempt
             rest = answer.chunks
             if loop_now - attempt.waited_s() - started > _LATE_S:
                 rest = await stack.enter_async_context(aclosing(_bounded(rest, course.deadline)))
             waited_s = loop_now - started
             target = attempt.seat.target
-            yield Answer(target, opened.first, rest, waited_s, attempt.used, answer.ignored)
+            yield Answer(target, begun.first, rest, waited_s, attempt.used, answer.ignored)
 
     def _course(
         self, plan: Plan, request: ChatRequest, started: float, time_left_s: float | None
@@ -120,9 +120,9 @@ class Dispatcher:
 
     async def _until_answered(self, course: Course) -> Opened:
         while True:
-            opened = await self._one_round(course) or await self._last_resort(course)
-            if opened is not None:
-                return opened
+            begun = await self._one_round(course) or await self._last_resort(course)
+            if begun is not None:
+                return begun
             if not await self._queue.wait(course, self._ledger.clock):
                 raise course.verdict(self._ledger.clock())
 

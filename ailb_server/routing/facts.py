@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-from ailb_server.domain.chat import ChatRequest, Json
+from ailb_server.domain.chat import ChatRequest, Json, Operation
 
 _BYTES_PER_TOKEN = 4
 # About what providers charge for an image of ordinary size.
@@ -31,7 +31,12 @@ class RequestFacts:
 
     @cached_property
     def max_output_tokens(self) -> int:
-        """What the caller allows, all choices together, at most MAX_OUTPUT_TOKENS for each."""
+        """What the caller allows, all choices together, at most MAX_OUTPUT_TOKENS for each.
+
+        An embedding has no output in tokens: 0.
+        """
+        if self._request.operation is Operation.EMBEDDING:
+            return 0
         fields = self._request.fields
         told = _positive(fields.get("max_completion_tokens")) or _positive(fields.get("max_tokens"))
         return min(told or MAX_OUTPUT_TOKENS, MAX_OUTPUT_TOKENS) * self.choices
