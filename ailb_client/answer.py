@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ailb_client._gen.ailb.v1 import ChatCompletion
+from ailb_client._gen.ailb.v1 import ChatCompletion, CreateEmbeddingsResponse
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """How AILB served a chat, from the call's initial metadata. None: not told."""
+    """How AILB served a call, from the call's initial metadata. None: not told."""
 
     request_id: str | None
     """Finds the call in AILB's log."""
@@ -25,6 +25,14 @@ class Answer:
     """A complete answer, and how it was served."""
 
     completion: ChatCompletion
+    served: Served
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingAnswer:
+    """Embeddings in the inputs' order, with their usage, and how they were served."""
+
+    response: CreateEmbeddingsResponse
     served: Served
 
 

@@ -7,6 +7,8 @@ from ailb_client._gen.ailb.v1 import (
     ChatCompletionParameters,
     CreateChatCompletionRequest,
     CreateChatCompletionResponse,
+    CreateEmbeddingsRequest,
+    EmbeddingParameters,
     GetHealthRequest,
     GetHealthResponse,
     GetModelRequest,
@@ -17,8 +19,9 @@ from ailb_client._gen.ailb.v1 import (
     StreamChatCompletionRequest,
     Tool,
 )
-from ailb_client.answer import Answer, served
+from ailb_client.answer import Answer, EmbeddingAnswer, served
 from ailb_client.conversation import Turns, conversation
+from ailb_client.embeddings import embeddings_response
 from ailb_client.stream import ChatStream
 from ailb_client.transport import Transport
 
@@ -97,6 +100,26 @@ class Client:
         timeout_s = self._transport.timeout_s if timeout_s is None else timeout_s
         call = self._transport.stream("ChatService/StreamChatCompletion", request, timeout_s)
         return ChatStream(call, self._transport.target)
+
+    async def embed(
+        self, texts: str | Sequence[str], *, model: str, dimensions: int | None = None
+    ) -> list[list[float]]:
+        """A vector for each text, in order. `create_embeddings` takes every other parameter."""
+        inputs = [texts] if isinstance(texts, str) else list(texts)
+        parameters = EmbeddingParameters(model=model, inputs=inputs, dimensions=dimensions)
+        answer = await self.create_embeddings(parameters)
+        return [embedding.values for embedding in answer.response.embeddings]
+
+    async def create_embeddings(
+        self, parameters: EmbeddingParameters, *, timeout_s: float | None = None
+    ) -> EmbeddingAnswer:
+        """Embeds texts, or texts as tokens. `timeout_s` replaces the connection's."""
+        request = CreateEmbeddingsRequest(parameters=parameters)
+        timeout_s = self._transport.timeout_s if timeout_s is None else timeout_s
+        data, metadata = await self._transport.unary(
+            "EmbeddingService/CreateEmbeddings", request, timeout_s
+        )
+        return EmbeddingAnswer(embeddings_response(data), served(metadata))
 
     async def models(self) -> list[Model]:
         """Every model that may be named, ordered by id."""

@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import logging
-import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -16,16 +15,20 @@ from pydantic import AnyHttpUrl
 from ailb.openai.v1 import openai_service_pb2_grpc
 from ailb.v1 import (
     chat_service_pb2_grpc,
+    embedding_service_pb2_grpc,
     health_service_pb2_grpc,
     metrics_service_pb2_grpc,
     model_service_pb2_grpc,
+    stats_service_pb2_grpc,
 )
 from ailb_server.api.chat_service import ChatService
 from ailb_server.api.edge import Edge
+from ailb_server.api.embedding_service import EmbeddingService
 from ailb_server.api.health_service import HealthService, Instance
 from ailb_server.api.metrics_service import MetricsService
 from ailb_server.api.model_service import ModelService
 from ailb_server.api.openai_service import OpenAIService
+from ailb_server.api.stats_service import StatsService
 from ailb_server.demo.server import DemoServer
 from ailb_server.domain.ports import ChatProvider
 from ailb_server.pipeline.chat import ChatPipeline
@@ -36,12 +39,14 @@ from ailb_server.providers.openai import OpenAIProvider
 from ailb_server.providers.openai_account import OpenAIAccount
 from ailb_server.providers.upstream import Timeouts, Upstream
 from ailb_server.routing.catalogue import Catalogue, Declaration
-from ailb_server.routing.dispatcher import Dispatcher
-from ailb_server.routing.ledger import Ledger
-from ailb_server.routing.router import Router
-from ailb_server.routing.strategies import strategies
+from ailb_server.routing.dispatcher import Dispatcher, DispatchRules
+from ailb_server.routing.ledger import Ledger, LedgerRules
+from ailb_server.routing.limits import ProviderLimits
+from ailb_server.routing.router import Router, RouterDefaults
+from ailb_server.routing.table import Alias
 from ailb_server.server import GrpcServer, PortTakenError, Register
-from ailb_server.settings import Configuration, ProviderSettings, Settings
+from ailb_server.settings import AliasSettings, Configuration, ProviderSettings, Settings
+from ailb_server.spend.list_prices import list_price_of
 from ailb_server.storage.migrations import MigrationError, migrate
 from ailb_server.storage.pool import Store, StoreUnavailableError
 from ailb_server.telemetry.metrics import Metrics
@@ -51,6 +56,8 @@ DEMO = "demo"
 DEMO_OWNER = "ailb-demo"
 # How long a start waits for the providers' listings before it serves what it knows.
 _FIRST_LISTING_S = 2.0
+# A provider that has told nothing yet is asked again after twice that, and twice again.
+_FIRST_AGAIN_S = 0.25
 
 # What `Gateway.start` raises when its surroundings do not let it start.
 START_ERRORS = (StoreUnavailableError, MigrationError, PortTakenError)
@@ -109,24 +116,27 @@ class Gateway:
         store = await self._open_store()
         if settings.demo_provider:
             await self._start_demo()
-        ledger = Ledger()
+        ledger = Ledger(LedgerRules(limits={p.name: _limits(p) for p in self.providers}))
         providers = {p.name: self._provider(p) for p in self.providers}
         catalogue = Catalogue(
-            [_declaration(p, providers[p.name]) for p in self.providers],
+            [self._declaration(p, providers[p.name]) for p in self.providers],
             ledger,
-            self._configuration.aliases,
+            _aliases(self._configuration.aliases),
         )
         self._catalogue = catalogue
         await self._keep_fresh(catalogue)
-        strategy = strategies(ledger, random.SystemRandom())[settings.routing_strategy]
+        defaults = RouterDefaults(settings.routing_strategy, settings.hedge_after_s)
+        router = Router(catalogue, ledger, defaults)
         pipeline = ChatPipeline(
-            router=Router(catalogue, strategy),
-            dispatcher=Dispatcher(providers, ledger, metrics.attempt),
+            router=router,
+            dispatcher=Dispatcher(providers, ledger, metrics.attempt, _dispatch_rules(settings)),
             observer=Metering(metrics),
         )
         instance = Instance(settings.module_id, VERSION, self._is_draining)
         health = HealthService(instance, catalogue, store.ping)
-        return await self._serve(port, metrics, _services(pipeline, catalogue, metrics, health))
+        stats = StatsService(settings.routing_strategy, ledger.snapshot, router.decisions.snapshot)
+        services = _services(pipeline, catalogue, metrics, health, stats)
+        return await self._serve(port, metrics, services)
 
     async def _open_store(self) -> Store:
         settings = self._settings
@@ -153,6 +163,20 @@ class Gateway:
         provider = _provider_of(settings, upstream, self._settings.ollama_num_ctx)
         self._closing.push_async_callback(provider.close)
         return provider
+
+    def _declaration(self, settings: ProviderSettings, provider: Provider) -> Declaration:
+        return Declaration(
+            provider=settings.name,
+            owned_by=settings.owned_by or settings.name,
+            listing=provider,
+            models=settings.models,
+            weight=settings.weight,
+            prices={model: price.price() for model, price in settings.prices.items()},
+            capabilities={m: c.capabilities() for m, c in settings.capabilities.items()},
+            list_price=(
+                list_price_of(str(settings.base_url)) if self._settings.list_prices else None
+            ),
+        )
 
     async def _keep_fresh(self, catalogue: Catalogue) -> None:
         first = asyncio.Event()
@@ -193,18 +217,27 @@ def demo_provider(url: str) -> ProviderSettings:
 
 
 def _services(
-    pipeline: ChatPipeline, catalogue: Catalogue, metrics: Metrics, health: HealthService
+    pipeline: ChatPipeline,
+    catalogue: Catalogue,
+    metrics: Metrics,
+    health: HealthService,
+    stats: StatsService,
 ) -> Sequence[Register]:
     return (
         partial(
             openai_service_pb2_grpc.add_OpenAIServiceServicer_to_server, OpenAIService(pipeline)
         ),
         partial(chat_service_pb2_grpc.add_ChatServiceServicer_to_server, ChatService(pipeline)),
+        partial(
+            embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server,
+            EmbeddingService(pipeline),
+        ),
         partial(model_service_pb2_grpc.add_ModelServiceServicer_to_server, ModelService(catalogue)),
         partial(
             metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server, MetricsService(metrics)
         ),
         partial(health_service_pb2_grpc.add_HealthServiceServicer_to_server, health),
+        partial(stats_service_pb2_grpc.add_StatsServiceServicer_to_server, stats),
     )
 
 
@@ -226,15 +259,27 @@ def _provider_of(settings: ProviderSettings, upstream: Upstream, num_ctx: int) -
             return AnthropicProvider(name, anthropic, upstream)
 
 
-def _declaration(settings: ProviderSettings, provider: Provider) -> Declaration:
-    return Declaration(
-        provider=settings.name,
-        owned_by=settings.owned_by or settings.name,
-        listing=provider,
-        models=settings.models,
-        weight=settings.weight,
-        prices={model: price.price() for model, price in settings.prices.items()},
+def _limits(settings: ProviderSettings) -> ProviderLimits:
+    return ProviderLimits(
+        max_concurrent=settings.max_concurrent,
+        requests_per_minute=settings.requests_per_minute,
+        tokens_per_minute=settings.tokens_per_minute,
     )
+
+
+def _aliases(
+    settings: Mapping[str, AliasSettings | tuple[str, ...]],
+) -> Mapping[str, Alias]:
+    return {
+        name: Alias(alias.models, alias.strategy, alias.hedge_after_s)
+        if isinstance(alias, AliasSettings)
+        else Alias(tuple(alias))
+        for name, alias in settings.items()
+    }
+
+
+def _dispatch_rules(settings: Settings) -> DispatchRules:
+    return DispatchRules(total_s=settings.total_timeout_s, queue_s=settings.rate_limit_wait_s)
 
 
 def _timeouts(settings: Settings) -> Timeouts:
@@ -247,6 +292,7 @@ def _timeouts(settings: Settings) -> Timeouts:
 
 
 async def _refresh_for_ever(catalogue: Catalogue, every_s: float, first: asyncio.Event) -> None:
+    again_s = _FIRST_AGAIN_S
     while True:
         try:
             await catalogue.refresh()
@@ -254,7 +300,11 @@ async def _refresh_for_ever(catalogue: Catalogue, every_s: float, first: asyncio
             # A fault of ours must not end the refreshing for good, nor pass unseen.
             _log.exception("the providers' models could not be refreshed")
         first.set()
-        await asyncio.sleep(every_s)
+        if catalogue.table.unlisted:
+            again_s = min(again_s * 2, every_s)
+            await asyncio.sleep(again_s)
+        else:
+            await asyncio.sleep(every_s)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

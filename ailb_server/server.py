@@ -1,6 +1,5 @@
 """The gRPC server: its port, its services, its drain."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -13,6 +12,7 @@ from ailb_server.api.edge import Edge
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 # Above the edge's own bound: only what the edge does not bound, such as health, can meet this one.
 _SPARE_CALLS = 100
+_INTERRUPT_S = 2.0
 
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -76,16 +76,13 @@ class GrpcServer:
         """Health goes NOT_SERVING, new calls are refused, running ones may take `timeout_s`."""
         self.draining = True
         await self._health.enter_graceful_shutdown()
-        stopping = asyncio.create_task(self._server.stop(timeout_s))
-        idle = asyncio.create_task(self._edge.wait_idle())
-        await asyncio.wait((stopping, idle), return_when=asyncio.FIRST_COMPLETED)
-        idle.cancel()
-        # What still runs is late, or a health watch, which never ends by itself.
-        await self.stop()
-        await stopping
+        self._edge.refuse()
+        await self._edge.wait_idle(timeout_s)
 
     async def stop(self) -> None:
-        """Ends every call at once."""
+        """Ends what still runs, told so: a stream that just stopped would look complete."""
+        self._edge.refuse()
+        await self._edge.interrupt(_INTERRUPT_S)
         await self._server.stop(None)
 
 

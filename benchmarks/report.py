@@ -16,7 +16,7 @@ from benchmarks.machine import cpu_model
 from benchmarks.plan import Cell, Plan
 from benchmarks.run import Memory, Result, Sample
 
-# Above this share of a CPU, other processes have moved the latencies (not so much the CPU times).
+# Above this, other processes have moved the latencies much and the CPU times somewhat.
 _NOISY_CPUS = 0.1
 _MB = 1024 * 1024
 
@@ -211,7 +211,7 @@ def _circumstances(samples: Sequence[Sample]) -> Iterator[str]:
     if yardstick is None:
         return
     mean = sum(foreign) / len(foreign)
-    busy = "  (busy: latencies and RPS are worse than AILB's)" if mean > _NOISY_CPUS else ""
+    busy = "  (busy: every figure is worse than on a quiet machine)" if mean > _NOISY_CPUS else ""
     yield f"Other processes kept {mean:.2f} CPUs busy meanwhile, {max(foreign):.2f} at most.{busy}"
     yield (
         f"The yardstick, a fixed piece of Python, took {yardstick.median:.1f} ms"

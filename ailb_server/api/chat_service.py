@@ -9,6 +9,7 @@ from typing_extensions import override
 from ailb.v1 import chat_service_pb2 as pb
 from ailb.v1 import chat_service_pb2_grpc as pb_grpc
 from ailb_server.api.answer_metadata import answer_metadata
+from ailb_server.api.call_wishes import call_wishes
 from ailb_server.api.edge import current_call
 from ailb_server.api.messages import ChunkReader, chat_request, completion_of
 from ailb_server.domain.chat import ChatChunk, JsonObject, TokenUsage
@@ -29,7 +30,7 @@ class ChatService(pb_grpc.ChatServiceServicer):
     ) -> pb.CreateChatCompletionResponse:
         """Raises AilbError."""
         chat = chat_request(request.parameters, stream=False)
-        async with self._pipeline.open(chat) as answer:
+        async with self._pipeline.open(chat, call_wishes(context)) as answer:
             chunks = [chunk async for chunk in answer.chunks]
             metadata = answer_metadata(current_call.get(), chat, answer)
         await context.send_initial_metadata(metadata)
@@ -43,7 +44,7 @@ class ChatService(pb_grpc.ChatServiceServicer):
         """Raises AilbError, an UpstreamError in the middle of the answer too."""
         chat = chat_request(request.parameters, stream=True)
         reader = ChunkReader()
-        async with self._pipeline.open(chat) as answer:
+        async with self._pipeline.open(chat, call_wishes(context)) as answer:
             metadata = answer_metadata(current_call.get(), chat, answer)
             await context.send_initial_metadata(metadata)
             async for chunk in answer.chunks:

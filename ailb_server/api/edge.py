@@ -4,17 +4,24 @@ import asyncio
 import inspect
 import secrets
 import string
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
 from typing_extensions import override
 
 from ailb_server.api import errors
-from ailb_server.domain.errors import AilbError, OverloadedError
+from ailb_server.domain.errors import (
+    AilbError,
+    InvalidRequestError,
+    NotImplementedHereError,
+    OverloadedError,
+    ShuttingDownError,
+)
 from ailb_server.telemetry import logs
 
 REQUEST_ID_KEY = "x-request-id"
@@ -32,10 +39,14 @@ Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Facts of the running call. `rest`: it came through Envoy's transcoder."""
+    """Facts of the running call. `rest`: it came through Envoy's transcoder.
+
+    `interrupted` tells, within a cancelled call, whether it was this server that ended it.
+    """
 
     request_id: str
     rest: bool
+    interrupted: Callable[[], bool] = field(default=lambda: False, compare=False)
 
 
 current_call: ContextVar[Call] = ContextVar("current_call")
@@ -45,19 +56,31 @@ class Edge(grpc.aio.ServerInterceptor):
     """Wraps every method, whichever service it is of.
 
     `max_calls` bounds the calls that run at once; beyond it they are refused at once, because a
-    queue would only turn overload into timeouts.
+    queue would only turn overload into timeouts. `refuse` and `interrupt` are the server's end.
     """
 
     def __init__(self, max_calls: int) -> None:
         self._max_calls = max_calls
-        self._calls = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._running: set[asyncio.Task[Any]] = set()
+        self._refusing = False
+        self._interrupting = False
         self._wrapped: dict[str, Handler] = {}
 
-    async def wait_idle(self) -> None:
-        """Returns once no bounded call runs."""
-        await self._idle.wait()
+    def refuse(self) -> None:
+        """From now on, bounded calls are told to go elsewhere."""
+        self._refusing = True
+
+    async def wait_idle(self, timeout_s: float) -> None:
+        """Returns once no bounded call runs, or after `timeout_s`."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=timeout_s)
+
+    async def interrupt(self, timeout_s: float) -> None:
+        """Ends the bounded calls that run, each with its error; returns once they have told it."""
+        self._interrupting = True
+        for task in self._running:
+            task.cancel()
+        await self.wait_idle(timeout_s)
 
     @override
     async def intercept_service(
@@ -71,7 +94,7 @@ class Edge(grpc.aio.ServerInterceptor):
         if wrapped is None:
             handler = await continuation(handler_call_details)
             if handler is None:
-                return None
+                return grpc.stream_stream_rpc_method_handler(self._stream(_no_method(method)))
             wrapped = self._wrapped[method] = self._wrap(method, handler)
         return wrapped
 
@@ -79,8 +102,10 @@ class Edge(grpc.aio.ServerInterceptor):
         bounded = not method.startswith(_UNBOUNDED)
         if not handler.response_streaming:
             return grpc.unary_unary_rpc_method_handler(
-                self._unary(handler.unary_unary, bounded=bounded),
-                handler.request_deserializer,
+                self._unary(
+                    _parsed(handler.request_deserializer, handler.unary_unary), bounded=bounded
+                ),
+                None,
                 handler.response_serializer,
             )
         if handler.request_streaming:
@@ -90,8 +115,10 @@ class Edge(grpc.aio.ServerInterceptor):
                 handler.response_serializer,
             )
         return grpc.unary_stream_rpc_method_handler(
-            self._stream(handler.unary_stream, bounded=bounded),
-            handler.request_deserializer,
+            self._stream(
+                _parsed(handler.request_deserializer, handler.unary_stream), bounded=bounded
+            ),
+            None,
             handler.response_serializer,
         )
 
@@ -102,7 +129,7 @@ class Edge(grpc.aio.ServerInterceptor):
 
         return call
 
-    def _stream(self, behavior: Any, *, bounded: bool) -> Any:
+    def _stream(self, behavior: Any, *, bounded: bool = False) -> Any:
         async def call(request: Any, context: Context) -> None:
             async with self._entered(context, bounded=bounded):
                 answer = behavior(request, context)
@@ -118,30 +145,70 @@ class Edge(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _entered(self, context: Context, *, bounded: bool) -> AsyncIterator[None]:
-        call = call_of(context)
+        call = call_of(context, self._is_interrupting)
         current_call.set(call)
         logs.request_id.set(call.request_id)
-        self._calls += bounded
+        task = asyncio.current_task()
         try:
-            self._admit(bounded=bounded)
-            yield
-        except (AilbError, Exception) as error:
+            if bounded and task is not None:
+                self._admit(task)
+            with interruption(call):
+                yield
+        except Exception as error:
             if isinstance(error, grpc.aio.AbortError):
                 raise
             await abort(context, call, errors.as_ailb_error(error, call.request_id))
         finally:
-            self._calls -= bounded
-            if self._calls == 0:
-                self._idle.set()
+            if task is not None:
+                self._running.discard(task)
 
-    def _admit(self, *, bounded: bool) -> None:
-        if bounded:
-            self._idle.clear()
-        if bounded and self._calls > self._max_calls:
+    def _admit(self, task: asyncio.Task[Any]) -> None:
+        if self._refusing:
+            raise ShuttingDownError("This instance ends. Try again.", retry_after_s=1)
+        if len(self._running) >= self._max_calls:
             raise OverloadedError("This instance serves as many calls as it may.", retry_after_s=1)
+        self._running.add(task)
+
+    def _is_interrupting(self) -> bool:
+        return self._interrupting
 
 
-def call_of(context: Context) -> Call:
+@contextmanager
+def interruption(call: Call) -> Iterator[None]:
+    """Turns a cancellation by this server, not by the caller, into the error to be told."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or not call.interrupted():
+            raise
+        task.uncancel()
+        raise ShuttingDownError(
+            "This instance ended before the answer did. Try again.", retry_after_s=1
+        ) from None
+
+
+def _parsed(parse: Any, behavior: Any) -> Any:
+    """Parses within the call, so that bytes which are no message meet the error table too."""
+
+    def call(request: bytes, context: Context) -> Any:
+        try:
+            message = parse(request) if parse else request
+        except DecodeError:
+            raise InvalidRequestError("The request is not the method's message.") from None
+        return behavior(message, context)
+
+    return call
+
+
+def _no_method(method: str) -> Any:
+    async def call(_requests: object, _context: Context) -> None:
+        raise NotImplementedHereError("This server has no such method.", method=method)
+
+    return call
+
+
+def call_of(context: Context, interrupted: Callable[[], bool] = lambda: False) -> Call:
     """Reads the call's metadata; a missing or unfit request id is replaced by a new one."""
     request_id, rest = "", False
     for key, value in context.invocation_metadata() or ():
@@ -151,7 +218,7 @@ def call_of(context: Context) -> Call:
             rest = True
     if not request_id or not _fit(request_id):
         request_id = secrets.token_hex(16)
-    return Call(request_id, rest)
+    return Call(request_id, rest, interrupted)
 
 
 def _fit(request_id: str) -> bool:

@@ -77,6 +77,8 @@ TABLE: Mapping[Reason, Row] = MappingProxyType(
             StatusCode.UNAVAILABLE, 503, _SERVER, "storage_unavailable"
         ),
         Reason.OVERLOADED: Row(StatusCode.RESOURCE_EXHAUSTED, 503, _SERVER, "overloaded"),
+        Reason.SHUTTING_DOWN: Row(StatusCode.UNAVAILABLE, 503, _SERVER, "shutting_down"),
+        Reason.NOT_IMPLEMENTED: Row(StatusCode.UNIMPLEMENTED, 501, _SERVER, "not_implemented"),
         Reason.INTERNAL_ERROR: Row(StatusCode.INTERNAL, 500, _SERVER, "internal_error"),
     }
 )

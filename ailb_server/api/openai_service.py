@@ -1,7 +1,8 @@
 """`ailb.openai.v1.OpenAIService`: OpenAI's REST format over the pipeline."""
 
-from collections.abc import AsyncIterator
-from typing import TypeAlias
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, nullcontext
+from typing import Any, TypeAlias
 
 import grpc
 from google.api.httpbody_pb2 import HttpBody
@@ -11,40 +12,76 @@ from ailb.openai.v1 import openai_service_pb2 as pb
 from ailb.openai.v1 import openai_service_pb2_grpc as pb_grpc
 from ailb_server.api import errors
 from ailb_server.api.answer_metadata import answer_metadata
-from ailb_server.api.edge import REQUEST_ID_KEY, Call, current_call
+from ailb_server.api.call_wishes import call_wishes
+from ailb_server.api.completion_wire import parse_completion_request
+from ailb_server.api.edge import REQUEST_ID_KEY, Call, current_call, interruption
+from ailb_server.api.embedding_wire import parse_embedding_request
+from ailb_server.api.heartbeat import Heartbeat
 from ailb_server.api.openai_wire import parse_chat_request
+from ailb_server.domain.chat import ChatRequest
 from ailb_server.domain.errors import AilbError
-from ailb_server.pipeline.chat import ChatPipeline
+from ailb_server.pipeline.chat import ChatAnswer, ChatPipeline
 
 _JSON = "application/json"
 _SSE = "text/event-stream; charset=utf-8"
+# A comment, by the format of server-sent events: readers skip it.
+_BEAT = b": keep-alive\n\n"
+HEARTBEAT_S = 15.0
 
-Context: TypeAlias = grpc.aio.ServicerContext[pb.CreateChatCompletionRequest, HttpBody]
+Context: TypeAlias = grpc.aio.ServicerContext[Any, HttpBody]
+Parse: TypeAlias = Callable[[bytes], ChatRequest]
 
 
 class OpenAIService(pb_grpc.OpenAIServiceServicer):
-    """Relays chats byte for byte."""
+    """Relays requests and answers byte for byte.
 
-    def __init__(self, pipeline: ChatPipeline) -> None:
+    A stream that has begun and says nothing for `heartbeat_s` gets a comment. Not before: until
+    then the status is not spent, and a failure can still be told by it.
+    """
+
+    def __init__(self, pipeline: ChatPipeline, heartbeat_s: float = HEARTBEAT_S) -> None:
         self._pipeline = pipeline
+        self._heartbeat_s = heartbeat_s
+
+    # Not `async def`: the generator that relays is the call's, without one around it.
+    @override
+    def CreateChatCompletion(
+        self, request: pb.CreateChatCompletionRequest, context: Context
+    ) -> AsyncGenerator[HttpBody, None]:
+        """A REST caller gets errors as OpenAI writes them, a gRPC caller as gRPC does."""
+        return self._relayed(parse_chat_request, request.body.data, context)
 
     @override
-    async def CreateChatCompletion(
-        self, request: pb.CreateChatCompletionRequest, context: Context
-    ) -> AsyncIterator[HttpBody]:
-        """A REST caller gets errors as OpenAI writes them, a gRPC caller as gRPC does."""
+    def CreateCompletion(
+        self, request: pb.CreateCompletionRequest, context: Context
+    ) -> AsyncGenerator[HttpBody, None]:
+        """As CreateChatCompletion."""
+        return self._relayed(parse_completion_request, request.body.data, context)
+
+    @override
+    async def CreateEmbedding(
+        self, request: pb.CreateEmbeddingRequest, context: Context
+    ) -> HttpBody:
+        """As CreateChatCompletion, in one message."""
+        answer = self._relayed(parse_embedding_request, request.body.data, context)
+        async with aclosing(answer) as bodies:
+            (body,) = [body async for body in bodies]
+        return body
+
+    async def _relayed(
+        self, parse: Parse, data: bytes, context: Context
+    ) -> AsyncGenerator[HttpBody, None]:
         call = current_call.get()
         begun, failure = False, None
         try:
-            chat = parse_chat_request(request.body.data)
-            content_type = _SSE if chat.stream else _JSON
-            async with self._pipeline.open(chat) as answer:
-                begun = True
-                await context.send_initial_metadata(answer_metadata(call, chat, answer))
-                async for chunk in answer.chunks:
-                    # Empty where all that came was usage that the caller did not ask for.
-                    if chunk.wire:
-                        yield HttpBody(content_type=content_type, data=chunk.wire)
+            request = parse(data)
+            with interruption(call):
+                async with self._pipeline.open(request, call_wishes(context)) as answer:
+                    begun = True
+                    await context.send_initial_metadata(answer_metadata(call, request, answer))
+                    async with aclosing(self._bodies(request, answer, context)) as bodies:
+                        async for body in bodies:
+                            yield body
         except Exception as error:
             if not call.rest:
                 raise
@@ -58,6 +95,23 @@ class OpenAIService(pb_grpc.OpenAIServiceServicer):
             if begun
             else HttpBody(content_type=_JSON, data=errors.openai_body(failure))
         )
+
+    async def _bodies(
+        self, request: ChatRequest, answer: ChatAnswer, context: Context
+    ) -> AsyncGenerator[HttpBody, None]:
+        content_type = _SSE if request.stream else _JSON
+        heart = Heartbeat(lambda: context.write(_beat()), self._heartbeat_s)
+        async with heart.running() if request.stream else nullcontext():
+            async for chunk in answer.chunks:
+                # Empty where all that came was usage that the caller did not ask for.
+                if chunk.wire:
+                    await heart.pause()
+                    yield HttpBody(content_type=content_type, data=chunk.wire)
+                    heart.resume()
+
+
+def _beat() -> HttpBody:
+    return HttpBody(content_type=_SSE, data=_BEAT)
 
 
 def _failed(call: Call, error: AilbError) -> tuple[tuple[str, str], ...]:

@@ -1,16 +1,17 @@
 """OpenAI's chat request, from bytes to a domain value. Pure."""
 
-from collections.abc import Mapping
-
-import orjson
-
-from ailb_server.domain.chat import OWN_FIELDS, ChatRequest, Json, JsonObject
+from ailb_server.api.request_fields import (
+    OWN_TYPES,
+    FieldTypes,
+    check_types,
+    model_of,
+    object_of,
+)
+from ailb_server.domain.chat import OWN_FIELDS, ChatRequest, Json
 from ailb_server.domain.errors import InvalidRequestError
 
-_MAX_MODEL_CHARACTERS = 256
-
 # Parameters whose types all providers of the format share; others are the provider's to judge.
-_TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
+_TYPES: FieldTypes = {
     "stream": ((bool,), "a boolean"),
     "stream_options": ((dict,), "an object"),
     "temperature": ((int, float), "a number"),
@@ -20,19 +21,15 @@ _TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "max_completion_tokens": ((int,), "an integer"),
     "stop": ((str, list), "a string or an array"),
     "tools": ((list,), "an array"),
-    "session_id": ((str,), "a string"),
-    "rag_collection": ((str,), "a string"),
-    "rag_top_k": ((int,), "an integer"),
-    "rag_filter": ((dict,), "an object"),
-    "rag_min_score": ((int, float), "a number"),
+    **OWN_TYPES,
 }
 
 
 def parse_chat_request(body: bytes) -> ChatRequest:
     """Raises InvalidRequestError, with the fact `param` where a field is at fault."""
-    fields = _object(body)
-    model = _model(fields)
-    _check_types(fields)
+    fields = object_of(body)
+    model = model_of(fields)
+    check_types(fields, _TYPES)
     _check_messages(fields.get("messages"))
     options = fields.get("stream_options") or {}
     return ChatRequest(
@@ -43,41 +40,6 @@ def parse_chat_request(body: bytes) -> ChatRequest:
         fields=fields,
         own_fields=OWN_FIELDS.intersection(fields),
     )
-
-
-def _object(body: bytes) -> JsonObject:
-    if not body.strip():
-        raise InvalidRequestError("The request has no body. Send a JSON object.")
-    try:
-        fields: Json = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequestError(
-            f"The body is not valid JSON (line {error.lineno}, column {error.colno})."
-        ) from None
-    if not isinstance(fields, dict):
-        raise InvalidRequestError("The body must be a JSON object.")
-    return fields
-
-
-def _model(fields: JsonObject) -> str:
-    model = fields.get("model")
-    if not isinstance(model, str) or not model:
-        raise InvalidRequestError("`model` must be a string and is required.", param="model")
-    if len(model) > _MAX_MODEL_CHARACTERS:
-        raise InvalidRequestError(
-            f"`model` is longer than {_MAX_MODEL_CHARACTERS} characters.", param="model"
-        )
-    return model
-
-
-def _check_types(fields: JsonObject) -> None:
-    for name, (types, wanted) in _TYPES.items():
-        value = fields.get(name)
-        if value is None:
-            continue
-        # bool is an int to Python, not to JSON.
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise InvalidRequestError(f"`{name}` must be {wanted}.", param=name)
 
 
 def _check_messages(messages: Json) -> None:

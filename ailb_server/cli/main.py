@@ -66,13 +66,20 @@ def envoy_config(
 def health(
     target: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="The server; else this machine's GRPC_PORT."),
+        typer.Option(metavar="HOST:PORT", help="The server; else HOST and GRPC_PORT here."),
     ] = None,
 ) -> None:
     """Asks a running server whether it serves: status 0 if so, else 1. For containers."""
     from ailb_server.cli.health import check
 
-    sys.exit(check(target or f"127.0.0.1:{_configuration('text').settings.grpc_port}"))
+    sys.exit(check(target or _own_target()))
+
+
+def _own_target() -> str:
+    from ailb_server.local.addresses import authority, called_host
+
+    settings = _configuration("text").settings
+    return authority(called_host(settings.host), settings.grpc_port)
 
 
 def _configuration(log_format: str) -> "Configuration":

@@ -2,8 +2,11 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Coroutine, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -29,6 +32,20 @@ class Signals:
 
     def _received(self) -> None:
         (self.now if self.end.is_set() else self.end).set()
+
+
+async def started(signals: Signals, start: Coroutine[object, object, T]) -> T | None:
+    """What `start` returns; None if a signal came first, and the start is cancelled and over.
+
+    A start that is cancelled must stop by itself what it had started. Raises what `start` raises.
+    """
+    starting = asyncio.ensure_future(start)
+    await unless(signals.end, asyncio.wait((starting,)))
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait((starting,))
+    # It may have been done at the very moment of the signal: then there is something to stop.
+    return None if starting.cancelled() else starting.result()
 
 
 async def unless(event: asyncio.Event, work: Awaitable[object]) -> None:

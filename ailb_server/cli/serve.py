@@ -6,7 +6,8 @@ import logging
 import typer
 
 from ailb_server.app import START_ERRORS, VERSION, Gateway
-from ailb_server.cli.running import Signals, unless
+from ailb_server.cli.running import Signals, started, unless
+from ailb_server.local.addresses import authority
 from ailb_server.local.resources import data_dir
 from ailb_server.settings import Configuration, SettingsError
 from ailb_server.storage.migrations import migrate
@@ -28,11 +29,14 @@ async def run(configuration: Configuration) -> int:
     with signals.caught():
         gateway = Gateway(configuration, database_url, data_dir("migrations"))
         try:
-            port = await gateway.start()
+            port = await started(signals, gateway.start())
         except START_ERRORS as error:
             typer.echo(f"ailb: {error}", err=True)
             return 1
-        _log.info("AILB %s serves on %s:%d", VERSION, settings.host, port)
+        if port is None:
+            _log.info("stopped before the start was over")
+            return 0
+        _log.info("AILB %s serves on %s", VERSION, authority(settings.host, port))
         _warn_if_open(settings.host)
         await signals.end.wait()
         _log.info("draining for at most %g s", settings.drain_timeout_s)

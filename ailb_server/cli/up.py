@@ -1,11 +1,9 @@
 """`ailb up`, from its start to its exit status."""
 
-import asyncio
-
 import typer
 
 from ailb_server.app import START_ERRORS
-from ailb_server.cli.running import Signals, unless
+from ailb_server.cli.running import Signals, started, unless
 from ailb_server.local.up import UP_ERRORS, Everything, PartDiedError
 from ailb_server.settings import Configuration
 
@@ -16,12 +14,10 @@ async def run(configuration: Configuration) -> int:
     with signals.caught():
         everything = Everything(configuration)
         try:
-            starting = asyncio.create_task(everything.start())
-            await unless(signals.end, asyncio.wait((starting,)))
-            if signals.end.is_set():
-                await _give_up(starting)
+            running = await started(signals, everything.start())
+            if running is None:
                 return 0
-            typer.echo(starting.result().banner())
+            typer.echo(running.banner())
             await unless(signals.end, everything.watch())
         except PartDiedError as error:
             typer.echo(f"ailb: {error}; stopping the rest.", err=True)
@@ -35,9 +31,3 @@ async def run(configuration: Configuration) -> int:
         await everything.stop()
         typer.echo("Stopped.")
     return 0
-
-
-async def _give_up(starting: asyncio.Task[object]) -> None:
-    """Cancels a start; it stops by itself what it had started."""
-    starting.cancel()
-    await asyncio.wait((starting,))

@@ -1,7 +1,8 @@
-"""A chat request in OpenAI's shape, and the chunks that answer it."""
+"""A request in OpenAI's shape, and the chunks that answer it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, TypeAlias
 
 # What a JSON parser returns. Any, because JSON's shape is the sender's, and every read is checked.
@@ -14,9 +15,18 @@ MEMORY_FIELDS = frozenset({"session_id"})
 OWN_FIELDS = KNOWLEDGE_FIELDS | MEMORY_FIELDS
 
 
+class Operation(StrEnum):
+    """What a model is asked to do. All have a model, a JSON body and an answer with usage, and so
+    one pipeline."""
+
+    CHAT = "chat"
+    COMPLETION = "completion"
+    EMBEDDING = "embedding"
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """What a caller asks.
+    """What a caller asks: a chat, or another operation.
 
     `body` is the JSON text as the caller wrote it (the source of what is sent on, byte for byte);
     `fields` are its parsed top-level members; `own_fields` names those of AILB that it holds.
@@ -28,6 +38,7 @@ class ChatRequest:
     body: bytes
     fields: Mapping[str, Json]
     own_fields: frozenset[str] = frozenset()
+    operation: Operation = Operation.CHAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +57,7 @@ class TokenUsage:
 
 @dataclass(frozen=True, slots=True)
 class ChatChunk:
-    """A piece of an answer: one completion object, or some chunk objects of a stream.
+    """A piece of an answer: one whole object, or some chunk objects of a stream.
 
     `events` are the parsed objects, in order. `wire` is what a REST caller gets: the JSON body, or
     whole server-sent events, `[DONE]` included.

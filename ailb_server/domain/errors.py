@@ -10,8 +10,8 @@ AilbError
     UpstreamRejectedError          the caller's request is at fault, by the provider's word
     UpstreamRateLimitedError, UpstreamMisconfiguredError,
     UpstreamUnavailableError, UpstreamTimeoutError
-  StorageUnavailableError, OverloadedError
-  InternalError
+  StorageUnavailableError, OverloadedError, ShuttingDownError
+  NotImplementedHereError, InternalError
 """
 
 from collections.abc import Mapping
@@ -38,6 +38,8 @@ class Reason(StrEnum):
     STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
     OVERLOADED = "OVERLOADED"
     INTERNAL_ERROR = "INTERNAL_ERROR"
+    SHUTTING_DOWN = "SHUTTING_DOWN"
+    NOT_IMPLEMENTED = "NOT_IMPLEMENTED"
 
 
 class AilbError(Exception):
@@ -111,6 +113,18 @@ class OverloadedError(AilbError):
     reason = Reason.OVERLOADED
 
 
+class ShuttingDownError(AilbError):
+    """This instance ends; another one answers."""
+
+    reason = Reason.SHUTTING_DOWN
+
+
+class NotImplementedHereError(AilbError):
+    """This server has no such method."""
+
+    reason = Reason.NOT_IMPLEMENTED
+
+
 class InternalError(AilbError):
     """A fault of AILB."""
 
@@ -162,9 +176,14 @@ class UpstreamMisconfiguredError(UpstreamError):
 
 
 class UpstreamUnavailableError(UpstreamError):
-    """The provider failed, could not be reached, or broke off."""
+    """The provider failed, could not be reached, or broke off.
+
+    `resendable`: a connection kept from before was closed without a byte of an answer, as happens
+    when both sides act at once; the same request may be sent again on a new one.
+    """
 
     reason = Reason.UPSTREAM_UNAVAILABLE
+    resendable = False
 
 
 class UpstreamTimeoutError(UpstreamError):

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest
 
@@ -33,4 +33,28 @@ class ChatProvider(Protocol):
 
     async def list_models(self) -> Sequence[str] | None:
         """The models it serves now, or None if it has no listing. Costs no provider money."""
+        ...
+
+
+@runtime_checkable
+class CompletionProvider(Protocol):
+    """A `ChatProvider` that has OpenAI's older completions too."""
+
+    def open_completion(
+        self, request: ChatRequest, model: str
+    ) -> AbstractAsyncContextManager[ProviderAnswer]:
+        """As `ChatProvider.open`; the events are OpenAI's `text_completion` objects."""
+        ...
+
+
+@runtime_checkable
+class EmbeddingProvider(Protocol):
+    """A `ChatProvider` that has embeddings too."""
+
+    def open_embedding(
+        self, request: ChatRequest, model: str
+    ) -> AbstractAsyncContextManager[ProviderAnswer]:
+        """As `ChatProvider.open`; there is one chunk, whose one event is OpenAI's list of
+        embeddings: `data` holds `embedding`s as the request's `encoding_format` says, a list of
+        numbers, or little-endian float32 in base64."""
         ...

@@ -14,6 +14,19 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a model is declared to do. None is unknown, and unknown is allowed.
+
+    `context` is in tokens, prompt and answer together.
+    """
+
+    vision: bool | None = None
+    tools: bool | None = None
+    json_schema: bool | None = None
+    context: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """Where a request can go: `model` is the name that `provider` knows it by."""
 
@@ -21,3 +34,4 @@ class Target:
     model: str
     weight: int = 1
     price: Price | None = None
+    capabilities: Capabilities | None = None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ailb_server.app import DEMO_OWNER, VERSION
+from ailb_server.local.addresses import authority, called_host
 from ailb_server.settings import ProviderSettings, Settings
 
 _MODELS_SHOWN = 5
@@ -23,10 +24,11 @@ class Running:
     def banner(self) -> str:
         """A few lines for people: addresses, providers, and the line to try."""
         settings = self.settings
-        rest = f"http://{settings.host}:{settings.http_port}"
+        host = called_host(settings.host)
+        rest = f"http://{authority(host, settings.http_port)}"
         rows = [
             ("REST", f"{rest}/v1", "OpenAI's API, through Envoy; also /healthz, /metrics"),
-            ("gRPC", f"{settings.host}:{settings.grpc_port}", "ailb.v1, with reflection"),
+            ("gRPC", authority(host, settings.grpc_port), "ailb.v1, with reflection"),
             ("Postgres", self.database_url, ""),
             ("Data", str(self.data_dir), ""),
             *(self._provider_row(provider) for provider in self.providers),

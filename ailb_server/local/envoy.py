@@ -2,7 +2,7 @@
 
 import asyncio
 import errno
-import ipaddress
+import os
 import shutil
 import socket
 import tempfile
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ailb_server.local.addresses import called_host
 from ailb_server.local.envoy_config import Address, Edge, render
 from ailb_server.local.envoy_program import (
     EnvoyError,
@@ -75,7 +76,7 @@ class EmbeddedEnvoy:
 
     async def validate(self) -> None:
         """Lets Envoy check the configuration. Raises EnvoyError with its complaint."""
-        command = validate_command(find_binary(), self._write_config())
+        command = validate_command(_program(), self._write_config())
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
@@ -94,14 +95,18 @@ class EmbeddedEnvoy:
         """Returns once Envoy listens, within `START_TIMEOUT_S`. Raises EnvoyError."""
         address = _resolved(self._listen)
         _require_free(address)
-        command = serve_command(find_binary(), self._write_config(), concurrency=self._concurrency)
         try:
+            config = self._write_config()
+            command = serve_command(_program(), config, concurrency=self._concurrency)
             self._process = await self._spawn(command)
             await asyncio.wait_for(self._until_it_listens(address), START_TIMEOUT_S)
         except TimeoutError:
             message = f"Envoy does not listen after {START_TIMEOUT_S:g} s. {self._complaint()}"
             await self.stop()
             raise EnvoyError(message) from None
+        except OSError as error:
+            await self.stop()
+            raise EnvoyError(f"Envoy cannot be started: {error}") from error
         except BaseException:
             await self.stop()
             raise
@@ -129,7 +134,7 @@ class EmbeddedEnvoy:
     def _write_config(self) -> Path:
         source = data_dir("envoy")
         listen = _resolved(self._listen)
-        called = _called_host(listen.host)
+        called = called_host(listen.host)
         edge = Edge(
             listen=listen,
             servers=[Address(called, port) for port in self._upstream_ports],
@@ -154,7 +159,7 @@ class EmbeddedEnvoy:
             )
 
     async def _until_it_listens(self, address: Address) -> None:
-        target = Address(_called_host(address.host), address.port)
+        target = Address(called_host(address.host), address.port)
         while self.alive():
             with suppress(OSError):
                 _, writer = await asyncio.open_connection(*target)
@@ -180,6 +185,16 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
 
 
+def _program() -> Path:
+    # The program is run by a child, whose word on this would be a traceback in the log.
+    program = find_binary()
+    if not os.access(program, os.X_OK):
+        raise EnvoyError(
+            f"{program} may not be executed by this user: install it again, or chmod +x it"
+        )
+    return program
+
+
 def _resolved(address: Address) -> Address:
     """The address with an IP address as its host: Envoy listens on no names."""
     try:
@@ -189,14 +204,6 @@ def _resolved(address: Address) -> Address:
     except OSError as error:
         raise EnvoyError(f"{address.host} is no address to listen on: {error.strerror}") from error
     return Address(str(found[0][4][0]), address.port)
-
-
-def _called_host(host: str) -> str:
-    """Where a server on this machine is reached that listens on `host`."""
-    ip = ipaddress.ip_address(host)
-    if not ip.is_unspecified:
-        return host
-    return "127.0.0.1" if ip.version == 4 else "::1"  # noqa: PLR2004
 
 
 def _require_free(address: Address) -> None:

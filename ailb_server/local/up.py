@@ -112,15 +112,25 @@ def _with_demo(configuration: Configuration) -> Configuration:
 
 def check_ports(settings: Settings) -> None:
     """Raises PortTakenError before anything is started, for the clearest message."""
-    for name, port in (("HTTP_PORT", settings.http_port), ("GRPC_PORT", settings.grpc_port)):
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        with socket.socket(family) as probe:
-            # As the servers themselves do: a port in TIME_WAIT is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((settings.host, port))
-            except OSError as error:
-                raise PortTakenError(
-                    f"{name} {port} on {settings.host} cannot be used: {error.strerror}."
-                    f" Set {name} to another port."
-                ) from error
+    ports = {
+        "HTTP_PORT": settings.http_port,
+        "GRPC_PORT": settings.grpc_port,
+        "METRICS_PORT": settings.metrics_port,
+    }
+    for name, port in ports.items():
+        if port is not None:
+            _check_port(name, settings.host, port)
+
+
+def _check_port(name: str, host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        # As the servers themselves do: a port in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortTakenError(
+                f"{name} {port} on {host} cannot be used: {error.strerror}."
+                f" Set {name} to another port."
+            ) from error

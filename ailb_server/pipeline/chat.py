@@ -12,6 +12,18 @@ from ailb_server.domain.target import Target
 from ailb_server.pipeline.record import ChatObserver, ChatRecord
 from ailb_server.routing.dispatcher import Answer, Dispatcher
 from ailb_server.routing.router import Router
+from ailb_server.spend.pricing import cost_micro_dollars
+
+
+@dataclass(frozen=True, slots=True)
+class CallWishes:
+    """What a call asks beside its body: a routing strategy by name, and the seconds it has left."""
+
+    strategy: str | None = None
+    time_left_s: float | None = None
+
+
+NO_WISHES = CallWishes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +45,32 @@ class ChatPipeline:
     observer: ChatObserver
 
     @asynccontextmanager
-    async def open(self, request: ChatRequest) -> AsyncIterator[ChatAnswer]:
+    async def open(
+        self, request: ChatRequest, wishes: CallWishes = NO_WISHES
+    ) -> AsyncIterator[ChatAnswer]:
         """Raises AilbError before it yields, or while the chunks are read.
 
         Leaving the context, by cancellation too, ends the upstream call.
         """
         record = ChatRecord(request.model, request.stream)
         with _recorded(record, self.observer) as started:
-            plan = self.router.plan(request.model)
-            async with self.dispatcher.open(plan, request) as answer:
+            plan = self.router.plan(request, wishes.strategy)
+            async with self.dispatcher.open(plan, request, wishes.time_left_s) as answer:
                 record.target = answer.target
                 record.first_token_s = time.perf_counter() - started
                 record.overhead_s = max(0.0, record.first_token_s - answer.waited_s)
                 # Closed here: left to the collector, it would outlive the call as a stray task.
-                async with aclosing(_tallied(answer, record)) as chunks:
-                    yield ChatAnswer(answer.target, record.overhead_s, chunks, answer.ignored)
+                try:
+                    async with aclosing(_tallied(answer, record)) as chunks:
+                        yield ChatAnswer(answer.target, record.overhead_s, chunks, answer.ignored)
+                finally:
+                    _settle(answer, record)
+
+
+def _settle(answer: Answer, record: ChatRecord) -> None:
+    if record.usage is not None:
+        price = answer.target.price
+        answer.used(record.usage, cost_micro_dollars(record.usage, price) if price else 0)
 
 
 async def _tallied(answer: Answer, record: ChatRecord) -> AsyncGenerator[ChatChunk, None]:

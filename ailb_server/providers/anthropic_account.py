@@ -14,12 +14,17 @@ from yarl import URL
 from ailb_server.domain.chat import Json
 from ailb_server.domain.errors import UpstreamMisconfiguredError, UpstreamUnavailableError
 from ailb_server.providers.anthropic_wire_models import ModelFacts, models_of, next_page
-from ailb_server.providers.openai_account import MAX_MODELS, RequestTemplate
+from ailb_server.providers.openai_account import (
+    MAX_MODELS,
+    RequestTemplate,
+    authorizes,
+    connections,
+)
 
 _PAGE = 1000
 _LISTING_TIMEOUT_S = 10.0
-# The SDK insists on a key, or else looks for one in files of its own; a server that needs none
-# gets no Authorization header.
+# Without a key the SDK looks for one in its environment variables and in files of its own; a server
+# that needs none gets no Authorization header.
 _NO_KEY = "none"
 _NOT_SENT = frozenset({"host", "connection", "accept-encoding", "content-length", "user-agent"})
 _NO_LISTING = frozenset({404, 405, 501})
@@ -27,21 +32,21 @@ _CREDENTIAL = frozenset({401, 402, 403})
 
 
 class AnthropicAccount:
-    """A base URL, with or without its `/v1`, and a credential at a provider of the format."""
+    """A base URL, with or without its `/v1`, and a credential at a provider of the format.
+
+    Nothing comes from the SDK's own environment variables and files, such as ANTHROPIC_AUTH_TOKEN.
+    """
 
     def __init__(
         self, provider: str, base_url: str, api_key: str | None, *, headers: Mapping[str, str]
     ) -> None:
         self._provider = provider
-        self._omit = {} if api_key else {"Authorization": anthropic.Omit()}
-        self._client = anthropic.AsyncAnthropic(
-            api_key=api_key or _NO_KEY,
-            base_url=base_url.rstrip("/").removesuffix("/v1"),
-            max_retries=0,
-            timeout=_LISTING_TIMEOUT_S,
-            default_headers=headers,
-            open_telemetry=False,
-        )
+        self._base_url = base_url.rstrip("/").removesuffix("/v1")
+        self._api_key = api_key or _NO_KEY
+        known = api_key or authorizes(headers)
+        nothing = {} if known else {"Authorization": anthropic.Omit()}
+        self._headers: Mapping[str, str | anthropic.Omit] = {**headers, **nothing}
+        self._client = self._over(connections())
 
     async def template(self, path: str) -> RequestTemplate:
         """The request that the SDK would send by POST to `path`; nothing is sent."""
@@ -52,9 +57,8 @@ class AnthropicAccount:
             return httpx2.Response(200, json={})
 
         async with httpx2.AsyncClient(transport=httpx2.MockTransport(record)) as recorder:
-            client = self._client.with_options(http_client=recorder)
-            await client.post(
-                path, cast_to=object, content=b"{}", options={"headers": dict(self._omit)}
+            await self._over(recorder).post(
+                path, cast_to=object, content=b"{}", options={"headers": dict(self._headers)}
             )
         headers = {
             name: value
@@ -92,6 +96,19 @@ class AnthropicAccount:
         """Closes the SDK's own connections."""
         await self._client.close()
 
+    def _over(self, http: httpx2.AsyncClient) -> anthropic.AsyncAnthropic:
+        client = anthropic.AsyncAnthropic(
+            api_key=self._api_key,
+            base_url=self._base_url,
+            max_retries=0,
+            timeout=_LISTING_TIMEOUT_S,
+            http_client=http,
+            open_telemetry=False,
+        )
+        # The SDK adds those of ANTHROPIC_CUSTOM_HEADERS and has no option against it.
+        client._custom_headers = {}
+        return client
+
     async def _page(self, after: str) -> Json:
         query: dict[str, object] = {"limit": _PAGE}
         if after:
@@ -100,7 +117,7 @@ class AnthropicAccount:
         return await self._client.get(
             "/v1/models",
             cast_to=object,
-            options={"params": query, "headers": dict(self._omit)},
+            options={"params": query, "headers": dict(self._headers)},
         )
 
     def _failure(self, status: int) -> UpstreamMisconfiguredError | UpstreamUnavailableError:

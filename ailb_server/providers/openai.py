@@ -1,7 +1,7 @@
 """OpenAI, and every server that speaks its wire format."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest
 from ailb_server.domain.errors import UpstreamUnavailableError
@@ -12,28 +12,48 @@ from ailb_server.providers.sse import EventCutter, EventTooLargeError
 from ailb_server.providers.upstream import Reply, Upstream
 from ailb_server.providers.upstream_errors import status_error
 
-_PATH = "/chat/completions"
+_CHATS = "/chat/completions"
+_COMPLETIONS = "/completions"
+_EMBEDDINGS = "/embeddings"
 _OK = 200
 
 
 class OpenAIProvider:
-    """Chats over one account; request and answer bytes pass through unchanged where they can."""
+    """One account; request and answer bytes pass through unchanged where they can."""
 
     def __init__(self, name: str, account: OpenAIAccount, upstream: Upstream) -> None:
         self.name = name
         self._account = account
         self._upstream = upstream
-        self._template: RequestTemplate | None = None
+        self._templates: dict[str, RequestTemplate] = {}
+
+    def open(self, request: ChatRequest, model: str) -> AbstractAsyncContextManager[ProviderAnswer]:
+        """See `ChatProvider.open`."""
+        return self._open(_CHATS, request, model)
+
+    def open_completion(
+        self, request: ChatRequest, model: str
+    ) -> AbstractAsyncContextManager[ProviderAnswer]:
+        """See `CompletionProvider.open_completion`: the streams are cut and metered as chats'."""
+        return self._open(_COMPLETIONS, request, model)
+
+    def open_embedding(
+        self, request: ChatRequest, model: str
+    ) -> AbstractAsyncContextManager[ProviderAnswer]:
+        """See `EmbeddingProvider.open_embedding`."""
+        return self._open(_EMBEDDINGS, request, model)
 
     @asynccontextmanager
-    async def open(self, request: ChatRequest, model: str) -> AsyncIterator[ProviderAnswer]:
-        """See `ChatProvider.open`."""
-        template = self._template or await self._prepare()
+    async def _open(
+        self, path: str, request: ChatRequest, model: str
+    ) -> AsyncIterator[ProviderAnswer]:
+        template = self._templates.get(path) or await self._prepare(path)
         body = openai_wire.upstream_body(request, model)
+        read = openai_wire.embeddings if path == _EMBEDDINGS else openai_wire.completion
         async with self._upstream.post(template.url, template.headers, body) as reply:
             if reply.status != _OK:
                 raise status_error(self.name, reply.status, reply.headers, await reply.read_all())
-            answer = self._stream(request, reply) if request.stream else self._completion(reply)
+            answer = self._stream(request, reply) if request.stream else self._whole(reply, read)
             async with aclosing(answer) as chunks:
                 yield ProviderAnswer(chunks)
 
@@ -46,21 +66,22 @@ class OpenAIProvider:
         await self._upstream.close()
         await self._account.close()
 
-    async def _prepare(self) -> RequestTemplate:
-        self._template = await self._account.template(_PATH)
-        return self._template
+    async def _prepare(self, path: str) -> RequestTemplate:
+        template = self._templates[path] = await self._account.template(path)
+        return template
 
-    async def _completion(self, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
+    async def _whole(
+        self, reply: Reply, read: Callable[[bytes], ChatChunk]
+    ) -> AsyncGenerator[ChatChunk, None]:
         body = await reply.read_all()
         try:
-            yield openai_wire.completion(body)
+            yield read(body)
         except ValueError as error:
             raise self._bad_answer(error) from error
 
     async def _stream(self, request: ChatRequest, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
         cutter = EventCutter()
         reader = openai_wire.StreamReader(include_usage=request.include_usage)
-        begun = False
         while not reader.done:
             read = await reply.read()
             try:
@@ -70,12 +91,13 @@ class OpenAIProvider:
                 raise self._bad_answer(error) from error
             if chunk and chunk.events:
                 reply.token_seen()
-                begun = True
             # Comments before the first event are not an answer yet. Usage that the caller does not
             # see has no wire, and is metered all the same.
-            if chunk and begun and (chunk.wire or chunk.usage):
+            if chunk and reader.begun and (chunk.wire or chunk.usage):
                 yield chunk
-            if (not read and not reader.done) or (reader.done and not begun):
+            if reader.fault:
+                raise self._bad_answer(reader.fault)
+            if (not read and not reader.done) or (reader.done and not reader.begun):
                 raise UpstreamUnavailableError(
                     "The provider ended the stream before its end.", provider=self.name
                 )

@@ -4,6 +4,7 @@ Its parsing costs ten times the bytes it parses, so chats do not go through it: 
 request's template once, and chats carry their bytes over that.
 """
 
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
@@ -32,26 +33,38 @@ class RequestTemplate:
     headers: CIMultiDict[str]
 
 
+def connections() -> httpx2.AsyncClient:
+    """What an SDK lists models over: as chats go, so no proxy, no redirect, the system's CAs."""
+    # A proxy of the environment would see the listing and never a chat. The CAs are aiohttp's, and
+    # SSL_CERT_FILE, which OpenSSL reads itself, goes for both.
+    return httpx2.AsyncClient(
+        trust_env=False, follow_redirects=False, verify=ssl.create_default_context()
+    )
+
+
+def authorizes(headers: Mapping[str, str]) -> bool:
+    """Whether configured headers bring a credential of their own."""
+    return any(name.lower() == "authorization" for name in headers)
+
+
 class OpenAIAccount:
     """A base URL and a credential at a provider of OpenAI's format.
 
-    The base URL's query, such as Azure's `?api-version=…`, is sent with every request.
+    Nothing comes from the SDK's own environment variables, such as OPENAI_ORG_ID. The base URL's
+    query, such as Azure's `?api-version=…`, is sent with every request.
     """
 
     def __init__(
         self, provider: str, base_url: str, api_key: str | None, *, headers: Mapping[str, str]
     ) -> None:
         self._provider = provider
-        self._omit = {} if api_key else {"Authorization": openai.Omit()}
-        base, _, query = base_url.partition("?")
-        self._client = openai.AsyncOpenAI(
-            api_key=api_key or _NO_KEY,
-            base_url=base,
-            default_query=dict(parse_qsl(query)),
-            max_retries=0,
-            timeout=_LISTING_TIMEOUT_S,
-            default_headers=headers,
-        )
+        self._base_url, _, query = base_url.partition("?")
+        self._query = dict(parse_qsl(query))
+        self._api_key = api_key or _NO_KEY
+        known = api_key or authorizes(headers)
+        nothing = {} if known else {"Authorization": openai.Omit()}
+        self._headers: Mapping[str, str | openai.Omit] = {**headers, **nothing}
+        self._client = self._over(connections())
 
     async def template(self, path: str) -> RequestTemplate:
         """The request that the SDK would send by POST to `path`; nothing is sent."""
@@ -62,9 +75,8 @@ class OpenAIAccount:
             return httpx2.Response(200, json={})
 
         async with httpx2.AsyncClient(transport=httpx2.MockTransport(record)) as recorder:
-            client = self._client.with_options(http_client=recorder)
-            await client.post(
-                path, cast_to=object, content=b"{}", options={"headers": dict(self._omit)}
+            await self._over(recorder).post(
+                path, cast_to=object, content=b"{}", options={"headers": dict(self._headers)}
             )
         headers = {
             name: value
@@ -77,7 +89,7 @@ class OpenAIAccount:
     async def list_models(self) -> Sequence[str] | None:
         """`GET /models`: at most MAX_MODELS ids in the provider's order; None without a listing."""
         try:
-            page = await self._client.models.list(extra_headers=dict(self._omit))
+            page = await self._client.models.list(extra_headers=self._headers)
         except openai.APIStatusError as error:
             if error.status_code in _NO_LISTING:
                 return None
@@ -97,6 +109,21 @@ class OpenAIAccount:
     async def close(self) -> None:
         """Closes the SDK's own connections."""
         await self._client.close()
+
+    def _over(self, http: httpx2.AsyncClient) -> openai.AsyncOpenAI:
+        client = openai.AsyncOpenAI(
+            api_key=self._api_key,
+            base_url=self._base_url,
+            default_query=self._query,
+            max_retries=0,
+            timeout=_LISTING_TIMEOUT_S,
+            http_client=http,
+        )
+        # The SDK adds what it finds in the environment, to every client that it makes, and has no
+        # option against it; that is another provider's business, or a secret.
+        client.admin_api_key = client.organization = client.project = None
+        client._custom_headers = {}
+        return client
 
     def _malformed(self) -> UpstreamUnavailableError:
         return UpstreamUnavailableError(

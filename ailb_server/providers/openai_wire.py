@@ -49,15 +49,29 @@ def completion(body: bytes) -> ChatChunk:
     return ChatChunk((answer,), body, usage_of(answer.get("usage")))
 
 
+def embeddings(body: bytes) -> ChatChunk:
+    """A list of embeddings, checked and metered; its bytes stay as they are."""
+    answer = _object(body)
+    if not isinstance(answer.get("data"), list):
+        raise MalformedAnswerError("the answer has no data")
+    return ChatChunk((answer,), body, usage_of(answer.get("usage")))
+
+
 class StreamReader:
-    """Reads a stream's events beside their relay: checks, meters, and hides usage not asked for."""
+    """Reads a stream's events beside their relay: checks, meters, and hides usage not asked for.
+
+    `done` is set by `[DONE]`, `begun` by the first event. A bad event after good ones is kept as
+    `fault` until those are relayed: what was answered is delivered and metered.
+    """
 
     def __init__(self, *, include_usage: bool) -> None:
         self._include_usage = include_usage
         self.done = False
+        self.begun = False
+        self.fault: ValueError | None = None
 
     def read(self, block: bytes) -> ChatChunk:
-        """Turns a block of whole events into one chunk; `done` is set by `[DONE]`."""
+        """Turns a block of whole events into one chunk. Raises if its first event is bad."""
         chunks: list[JsonObject] = []
         kept: list[bytes] = []
         usage: TokenUsage | None = None
@@ -67,20 +81,42 @@ class StreamReader:
             if data == b"[DONE]":
                 self.done = True
             elif data:
-                chunk = _object(data)
+                chunk = self._checked(data)
+                if chunk is None:
+                    break
                 usage = usage_of(chunk.get("usage")) or usage
                 chunks.append(chunk)
                 if self._hides(chunk):
                     continue
+                event = self._shown(event, data, chunk)  # noqa: PLW2901
             kept.append(event)
-        if self._include_usage or b'"usage"' not in block:
+        if self.fault is None and (self._include_usage or b'"usage"' not in block):
             return ChatChunk(chunks, block, usage)
-        # The pattern matches structure only: within a JSON string its quotes would be escaped.
-        wire = b"".join(event + b"\n\n" for event in kept)
-        return ChatChunk(chunks, _USAGE_NULL.sub(b"", wire), usage)
+        return ChatChunk(chunks, b"".join(event + b"\n\n" for event in kept), usage)
+
+    def _checked(self, data: bytes) -> JsonObject | None:
+        """The event's object; None, and the fault, if it is bad and others went before."""
+        try:
+            chunk = _object(data)
+            if not self.begun and not isinstance(chunk.get("choices"), list):
+                raise MalformedAnswerError("the stream begins without choices")
+        except ValueError as error:
+            if not self.begun:
+                raise
+            self.fault = error
+            return None
+        self.begun = True
+        return chunk
 
     def _hides(self, chunk: JsonObject) -> bool:
         return not self._include_usage and chunk.get("choices") == [] and bool(chunk.get("usage"))
+
+    def _shown(self, event: bytes, data: bytes, chunk: JsonObject) -> bytes:
+        """The event without the `usage: null` that asking for usage put into it."""
+        if self._include_usage or chunk.get("usage", 0) is not None:
+            return event
+        shown = _USAGE_NULL.sub(b"", event) if data.count(b'"usage"') == 1 else event
+        return b"data: " + splice(data, {"usage": None}) if shown == event else shown
 
 
 def _object(text: bytes) -> JsonObject:
@@ -90,8 +126,9 @@ def _object(text: bytes) -> JsonObject:
         raise MalformedAnswerError("the answer is not JSON") from error
     if not isinstance(value, dict):
         raise MalformedAnswerError("the answer is not a JSON object")
-    if value.get("error"):
-        raise ErrorAnswerError(_error_kind(value["error"]))
+    told = value if value.get("object") == "error" else value.get("error")
+    if told:
+        raise ErrorAnswerError(_error_kind(told))
     return value
 
 

@@ -1,12 +1,19 @@
 """The one HTTP seam to a provider: pooled, timed, its failures already AILB's errors."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from weakref import WeakSet
 
 import aiohttp
+from aiohttp.client import ClientRequest
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from multidict import CIMultiDict
+from typing_extensions import override
 from yarl import URL
 
 from ailb_server.domain.errors import UpstreamTimeoutError, UpstreamUnavailableError
@@ -15,6 +22,9 @@ MAX_BODY_BYTES = 48 * 1024 * 1024
 _DRAIN_S = 0.5
 _KEEPALIVE_S = 30.0
 _READ_BUFFER_BYTES = 256 * 1024
+_RESET = frozenset({errno.ECONNRESET, errno.EPIPE})
+# Of the task's last request, as aiohttp connects in the task that sends.
+_reused: ContextVar[bool] = ContextVar("reused", default=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +112,15 @@ class Upstream:
     ) -> AsyncIterator[Reply]:
         started = asyncio.get_running_loop().time()
         limit = started + min(self._timeouts.first_token_s, self._timeouts.total_s)
-        with failures(self.provider):
+        _reused.set(False)
+        with failures(self.provider, sending=True):
             async with asyncio.timeout_at(limit):
                 response = await self._connected().request(
-                    method, url, data=body, headers=headers, allow_redirects=False
+                    method,
+                    url,
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,
                 )
         try:
             yield Reply(response, self.provider, self._timeouts, started)
@@ -124,9 +139,7 @@ class Upstream:
         # Made on first use, because a session belongs to the running loop.
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self._pool_size, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=30
-                ),
+                connector=_Connector(limit=self._pool_size),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s),
                 auto_decompress=False,
@@ -136,9 +149,47 @@ class Upstream:
         return self._session
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Tells whether a request went out on a connection kept from before.
+
+    aiohttp's own tracing tells it too, at eight times the cost of this.
+    """
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(limit=limit, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=30)
+        self._used: WeakSet[object] = WeakSet()
+
+    @override
+    async def connect(
+        self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        _reused.set(connection.protocol in self._used)
+        self._used.add(connection.protocol)
+        return connection
+
+
+def _is_stale(error: Exception) -> bool:
+    """A kept connection was closed before any byte of the answer.
+
+    aiohttp's ServerDisconnectedError holds what was read of an answer; a reset that comes before
+    the head is complete is the same event, seen from another side.
+    """
+    if not _reused.get():
+        return False
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return isinstance(error.message, str)
+    # aiohttp's own "cannot write to closing transport" is a reset without a number.
+    reset = isinstance(error, ConnectionResetError | BrokenPipeError)
+    return reset or (isinstance(error, OSError) and error.errno in _RESET)
+
+
 @contextmanager
-def failures(provider: str) -> Iterator[None]:
-    """Tells by type and phase, never by text, what an I/O error means."""
+def failures(provider: str, *, sending: bool = False) -> Iterator[None]:
+    """Tells by type and phase, never by text, what an I/O error means.
+
+    While `sending`, no byte of the answer has been read yet.
+    """
     try:
         yield
     except aiohttp.ConnectionTimeoutError as error:
@@ -154,6 +205,8 @@ def failures(provider: str) -> Iterator[None]:
             "The provider could not be reached.", provider=provider
         ) from error
     except (aiohttp.ClientError, OSError) as error:
-        raise UpstreamUnavailableError(
+        broken = UpstreamUnavailableError(
             "The provider broke off the connection.", provider=provider
-        ) from error
+        )
+        broken.resendable = sending and _is_stale(error)
+        raise broken from error

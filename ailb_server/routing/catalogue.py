@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ailb_server.domain.errors import AilbError
-from ailb_server.domain.target import Price, Target
+from ailb_server.domain.target import Capabilities, Price, Target
 from ailb_server.routing.ledger import DOWN_AFTER, Ledger
-from ailb_server.routing.table import Offer, RoutingTable, compile_table
+from ailb_server.routing.table import Alias, Offer, RoutingTable, compile_table
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +24,11 @@ class Listing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """A provider as configured. Without `models` its own listing is used."""
+    """A provider as configured. Without `models` its own listing is used.
+
+    `prices` and `capabilities` are by model; `*` names the capabilities of all other models.
+    `list_price` tells what the vendor asks for a model without a price here.
+    """
 
     provider: str
     owned_by: str
@@ -32,6 +36,17 @@ class Declaration:
     models: tuple[str, ...] = ()
     weight: int = 1
     prices: Mapping[str, Price] | None = None
+    capabilities: Mapping[str, Capabilities] | None = None
+    list_price: Callable[[str], Price | None] | None = None
+
+    def target(self, model: str) -> Target:
+        """The target that `model` is at this provider."""
+        price = (self.prices or {}).get(model)
+        if price is None and self.list_price is not None:
+            price = self.list_price(model)
+        declared = self.capabilities or {}
+        capabilities = declared.get(model, declared.get("*"))
+        return Target(self.provider, model, self.weight, price, capabilities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +64,13 @@ class Catalogue:
         self,
         declarations: Sequence[Declaration],
         ledger: Ledger,
-        aliases: Mapping[str, Sequence[str]] | None = None,
+        aliases: Mapping[str, Alias] | None = None,
     ) -> None:
         self._declarations = tuple(declarations)
         self._ledger = ledger
         self._aliases = aliases or {}
         self._listed: dict[str, tuple[str, ...]] = {}
+        self._unlisted = {d.provider for d in self._declarations if not d.models}
         self._problems: dict[str, str] = {}
         self.table: RoutingTable = self._compile()
 
@@ -63,7 +79,9 @@ class Catalogue:
         asked = await asyncio.gather(
             *(self._ask(declaration) for declaration in self._declarations), return_exceptions=True
         )
-        self.table = self._compile()
+        table = self._compile()
+        if table != self.table:
+            self.table = table
         self._ledger.forget_except(self.table.targets())
         for fault in asked:
             # One of ours: it must be seen, but not cost the other providers their models.
@@ -78,9 +96,10 @@ class Catalogue:
         ]
 
     def _failing(self, provider: str) -> str:
-        states = self._ledger.by_provider(provider)
-        failing = [s for s in states.values() if s.consecutive_failures >= DOWN_AFTER]
-        if failing and len(failing) == len(states):
+        states = self._ledger.by_provider(provider).values()
+        tried = [s for s in states if s.totals.attempts or s.consecutive_failures]
+        failing = [s for s in tried if s.consecutive_failures >= DOWN_AFTER]
+        if failing and len(failing) == len(tried):
             return f"the last {failing[0].consecutive_failures} attempts failed"
         return ""
 
@@ -91,6 +110,7 @@ class Catalogue:
         except AilbError as error:
             self._note(name, str(error))
             return
+        self._unlisted.discard(name)
         if models is not None:
             self._listed[name] = tuple(models)
         silent = models is None and not declaration.models
@@ -99,16 +119,16 @@ class Catalogue:
     def _note(self, provider: str, problem: str) -> None:
         if problem != self._problems.get(provider, ""):
             state = "is well" if not problem else f"has a problem: {problem}"
-            _log.warning("provider %s %s", provider, state)
+            _log.log(
+                logging.WARNING if problem else logging.INFO, "provider %s %s", provider, state
+            )
         self._problems[provider] = problem
 
     def _compile(self) -> RoutingTable:
-        return compile_table([self._offer(d) for d in self._declarations], self._aliases)
+        offers = [self._offer(d) for d in self._declarations]
+        return compile_table(offers, self._aliases, self._unlisted)
 
     def _offer(self, declaration: Declaration) -> Offer:
-        prices = declaration.prices or {}
-        targets = tuple(
-            Target(declaration.provider, model, declaration.weight, prices.get(model))
-            for model in declaration.models or self._listed.get(declaration.provider, ())
-        )
+        models = declaration.models or self._listed.get(declaration.provider, ())
+        targets = tuple(declaration.target(model) for model in models)
         return Offer(declaration.provider, declaration.owned_by, targets)

@@ -1,87 +1,236 @@
 """Tries a plan's targets until one gives its first valid chunk."""
 
-import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 
-from ailb_server.domain.chat import ChatChunk, ChatRequest
-from ailb_server.domain.errors import UpstreamError, UpstreamUnavailableError
-from ailb_server.domain.ports import ChatProvider, ProviderAnswer
+from ailb_server.domain.chat import ChatChunk, ChatRequest, TokenUsage
+from ailb_server.domain.errors import (
+    UpstreamError,
+    UpstreamTimeoutError,
+    UpstreamUnavailableError,
+)
+from ailb_server.domain.ports import ChatProvider
 from ailb_server.domain.target import Target
+from ailb_server.routing.attempt import Attempt, NotAdmittedError
+from ailb_server.routing.budget import RetryBudget
+from ailb_server.routing.course import Course
 from ailb_server.routing.ledger import Ledger
+from ailb_server.routing.operations import opened
+from ailb_server.routing.queueing import Queue
+from ailb_server.routing.race import Opened, Opening, first_answer
+from ailb_server.routing.router import Plan
+from ailb_server.routing.seat import Seat
 
 # Tells of each attempt's first chunk or failure: the target, seconds, and the reason of a failure.
 AttemptSeen = Callable[[Target, float, str | None], None]
+# A provider bounds its own attempt; what began later than this needs bounding from here.
+_LATE_S = 0.05
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Answer:
     """A target's answer, begun: `first` is valid, `rest` may still fail.
 
-    `waited_s` is the time spent on upstreams, all attempts together, until `first`.
+    `waited_s` is the time spent on upstreams, all attempts together, until `first`. `used` is to be
+    told, once, what the answer took: tokens and micro-dollars.
     """
 
     target: Target
     first: ChatChunk
     rest: AsyncIterator[ChatChunk]
     waited_s: float
+    used: Callable[[TokenUsage, int], None]
     ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchRules:
+    """Seconds. `total_s` bounds a request, all its attempts together; `queue_s` its wait for
+    providers that limit AILB's rate; at most `queue_places` requests wait so."""
+
+    total_s: float = 600.0
+    queue_s: float = 30.0
+    queue_places: int = 100
 
 
 class Dispatcher:
     """Opens plans at the providers."""
 
     def __init__(
-        self, providers: Mapping[str, ChatProvider], ledger: Ledger, attempt_seen: AttemptSeen
+        self,
+        providers: Mapping[str, ChatProvider],
+        ledger: Ledger,
+        attempt_seen: AttemptSeen,
+        rules: DispatchRules | None = None,
+        budget: RetryBudget | None = None,
     ) -> None:
         self._providers = providers
         self._ledger = ledger
         self._attempt_seen = attempt_seen
+        self._rules = rules or DispatchRules()
+        self._budget = budget or RetryBudget(clock=ledger.clock)
+        self._queue = Queue(self._rules.queue_places)
 
     @asynccontextmanager
-    async def open(self, plan: Sequence[Target], request: ChatRequest) -> AsyncIterator[Answer]:
+    async def open(
+        self, plan: Plan, request: ChatRequest, time_left_s: float | None = None
+    ) -> AsyncIterator[Answer]:
         """The first answer that begins; before that, every failover error moves to the next target.
 
-        Raises the last target's error if none answers. Leaving the context ends the upstream call.
+        `time_left_s` is the caller's own deadline, if it has one: nothing waits in vain beyond it
+        (the call itself ends by cancellation). Raises UpstreamError if none answers. Leaving the
+        context ends the upstream call.
         """
-        started = time.perf_counter()
+        self._budget.request()
+        started = asyncio.get_running_loop().time()
+        course = self._course(plan, request, started, time_left_s)
         async with AsyncExitStack() as stack:
-            target, first, answer = await self._first(stack, plan, request)
-            waited_s = time.perf_counter() - started
-            yield Answer(target, first, answer.chunks, waited_s, answer.ignored)
+            with course.concluded(self._ledger):
+                begun = await self._within_total(course)
+            await stack.enter_async_context(begun.closing)
+            loop_now = asyncio.get_running_loop().time()
+            answer, attempt = begun.answer, begun.attempt
+            rest = answer.chunks
+            if loop_now - attempt.waited_s() - started > _LATE_S:
+                rest = await stack.enter_async_context(aclosing(_bounded(rest, course.deadline)))
+            waited_s = loop_now - started
+            target = attempt.seat.target
+            yield Answer(target, begun.first, rest, waited_s, attempt.used, answer.ignored)
 
-    async def _first(
-        self, stack: AsyncExitStack, plan: Sequence[Target], request: ChatRequest
-    ) -> tuple[Target, ChatChunk, ProviderAnswer]:
-        failure: UpstreamError | None = None
-        for target in plan:
+    def _course(
+        self, plan: Plan, request: ChatRequest, started: float, time_left_s: float | None
+    ) -> Course:
+        rules = self._rules
+        queue_s = rules.queue_s if time_left_s is None else min(rules.queue_s, time_left_s)
+        return Course(plan, request, started + rules.total_s, started + queue_s, rules.total_s)
+
+    async def _within_total(self, course: Course) -> Opened:
+        try:
+            async with asyncio.timeout_at(course.deadline) as limit:
+                return await self._until_answered(course)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise UpstreamTimeoutError("No provider answered in time.") from None
+
+    async def _until_answered(self, course: Course) -> Opened:
+        while True:
+            begun = await self._one_round(course) or await self._last_resort(course)
+            if begun is not None:
+                return begun
+            if not await self._queue.wait(course, self._ledger.clock):
+                raise course.verdict(self._ledger.clock())
+
+    async def _one_round(self, course: Course) -> Opened | None:
+        """Asks each target that may be asked, once."""
+        seats = iter(course.seats())
+        for seat in seats:
+            if course.failure is not None and not self._may_follow(seat):
+                course.note(seat.target, "retry_budget", 0.0)
+                return None
             try:
-                return target, *await self._attempt(stack, target, request)
+                return await self._hedged(course, seat, seats)
+            except NotAdmittedError:
+                continue
             except UpstreamError as error:
                 if not error.failover:
                     raise
-                failure = error
-        raise failure or UpstreamUnavailableError("No target could answer.", model=request.model)
+        return None
 
-    async def _attempt(
-        self, stack: AsyncExitStack, target: Target, request: ChatRequest
-    ) -> tuple[ChatChunk, ProviderAnswer]:
-        started = time.perf_counter()
-        async with AsyncExitStack() as attempt:
+    async def _last_resort(self, course: Course) -> Opened | None:
+        """Tries the target that would be tried again soonest, rather than nobody."""
+        now = self._ledger.clock()
+        seat = course.soonest_dark(now)
+        if seat is None or (course.failure is not None and not self._budget.take()):
+            return None
+        try:
+            return await self._attempt(course, seat, last_resort=True)
+        except NotAdmittedError:
+            return None
+        except UpstreamError as error:
+            if not error.failover:
+                raise
+            return None
+
+    def _may_follow(self, seat: Seat) -> bool:
+        """A target that nothing speaks against takes what another could not; beyond that, the
+        budget keeps a general outage from multiplying the load."""
+        return seat.state.well() or self._budget.take()
+
+    async def _hedged(self, course: Course, seat: Seat, seats: Iterator[Seat]) -> Opened:
+        opening = self._resent(course, seat)
+        after_s = course.plan.hedge_after_s
+        if after_s is None:
+            return await opening
+
+        def hedge() -> Opening | None:
+            now = self._ledger.clock()
+            for other in seats:
+                if other.admits(course.plan.facts, now):
+                    return self._resent(course, other) if self._budget.take() else None
+            return None
+
+        return await first_answer(opening, hedge, after_s)
+
+    async def _resent(self, course: Course, seat: Seat) -> Opened:
+        """One attempt; once more at once if all that failed was an old connection, unread."""
+        try:
+            return await self._attempt(course, seat)
+        except UpstreamUnavailableError as error:
+            if not error.resendable or not self._budget.take():
+                raise
+        return await self._attempt(course, seat)
+
+    async def _attempt(self, course: Course, seat: Seat, *, last_resort: bool = False) -> Opened:
+        attempt = self._ledger.attempt(seat, course.plan.facts, last_resort=last_resort)
+        target = seat.target
+        async with AsyncExitStack() as stack:
+            stack.enter_context(attempt)
             try:
-                state = attempt.enter_context(self._ledger.attempt(target))
                 provider = self._providers[target.provider]
-                answer = await attempt.enter_async_context(provider.open(request, target.model))
+                opening = opened(provider, course.request, target.model)
+                answer = await stack.enter_async_context(opening)
                 first = await anext(answer.chunks, None)
                 if first is None:
                     raise UpstreamUnavailableError(
                         "The provider's answer is empty.", provider=target.provider
                     )
             except UpstreamError as error:
-                self._attempt_seen(target, time.perf_counter() - started, error.reason.value)
+                course.failed(error)
+                self._ended(course, attempt, error.reason.value)
                 raise
-            state.consecutive_failures = 0
-            self._attempt_seen(target, time.perf_counter() - started, None)
-            await stack.enter_async_context(attempt.pop_all())
-        return first, answer
+            except asyncio.CancelledError:
+                attempt.blame = course.blame_for(attempt)
+                self._ended(course, attempt, "UPSTREAM_TIMEOUT" if attempt.blame else "ABANDONED")
+                raise
+            seconds = attempt.answered()
+            course.note(target, "answered", seconds)
+            self._attempt_seen(target, seconds, None)
+            return Opened(attempt, first, answer, stack.pop_all())
+
+    def _ended(self, course: Course, attempt: Attempt, reason: str) -> None:
+        target, seconds = attempt.seat.target, attempt.waited_s()
+        course.note(target, reason.lower(), seconds)
+        self._attempt_seen(target, seconds, reason)
+        _log.warning(
+            "%s/%s did not answer after %.3f s: %s", target.provider, target.model, seconds, reason
+        )
+
+
+async def _bounded(
+    chunks: AsyncIterator[ChatChunk], deadline: float
+) -> AsyncGenerator[ChatChunk, None]:
+    while True:
+        try:
+            async with asyncio.timeout_at(deadline):
+                chunk = await anext(chunks, None)
+        except TimeoutError:
+            raise UpstreamTimeoutError("The answer took longer than it may.") from None
+        if chunk is None:
+            return
+        yield chunk

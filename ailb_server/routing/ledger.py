@@ -1,53 +1,78 @@
-"""What this instance has seen of each target."""
+"""What this instance has seen of every target."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from ailb_server.domain.errors import UpstreamError
 from ailb_server.domain.target import Target
+from ailb_server.routing.attempt import Attempt, Clocks
+from ailb_server.routing.breaker import BreakerRules
+from ailb_server.routing.facts import RequestFacts
+from ailb_server.routing.limits import Gate, ProviderLimits
+from ailb_server.routing.seat import Seat
+from ailb_server.routing.snapshot import TargetSnapshot, target_snapshot
+from ailb_server.routing.state import TargetState
 
 DOWN_AFTER = 3
 
 
-@dataclass(slots=True)
-class TargetState:
-    """Attempts of one target: how many run, and how the last ones ended."""
+@dataclass(frozen=True, slots=True)
+class LedgerRules:
+    """When targets are dark, and what providers allow; `limits` is by provider."""
 
-    in_flight: int = 0
-    consecutive_failures: int = 0
-    last_failure: str = ""
+    breaker: BreakerRules = field(default_factory=BreakerRules)
+    limits: Mapping[str, ProviderLimits] | None = None
 
 
 class Ledger:
-    """The states by target; bounded by the targets that routing knows."""
+    """The states by target, bounded by the targets that routing knows, and the providers' gates.
 
-    def __init__(self) -> None:
+    `clock` is monotonic, `wall` is the time of day; both in seconds.
+    """
+
+    def __init__(
+        self,
+        rules: LedgerRules | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._rules = rules or LedgerRules()
+        self.clock = clock
+        self._clocks = Clocks(clock, wall)
         self._states: dict[tuple[str, str], TargetState] = {}
+        limits = self._rules.limits or {}
+        self._gates = {name: Gate(limit) for name, limit in limits.items() if limit.any()}
 
     def state(self, target: Target) -> TargetState:
         """The target's state, a fresh one if it was never tried."""
-        return self._states.setdefault((target.provider, target.model), TargetState())
+        key = (target.provider, target.model)
+        state = self._states.get(key)
+        if state is None:
+            state = TargetState(f"{target.provider}/{target.model}", self._rules.breaker)
+            self._states[key] = state
+        return state
+
+    def seat(self, target: Target) -> Seat:
+        """A seat of the target for a name's round."""
+        return Seat(target, self.state(target), self._gates.get(target.provider))
 
     def by_provider(self, provider: str) -> Mapping[str, TargetState]:
-        """The states of a provider's tried models, by model."""
+        """The states of a provider's known models, by model."""
         return {model: s for (name, model), s in self._states.items() if name == provider}
 
     def forget_except(self, targets: set[tuple[str, str]]) -> None:
         """Drops idle targets that a new routing table no longer has."""
         self._states = {k: s for k, s in self._states.items() if k in targets or s.in_flight}
 
-    @contextmanager
-    def attempt(self, target: Target) -> Iterator[TargetState]:
-        """Counts one attempt in flight."""
-        state = self.state(target)
-        state.in_flight += 1
-        try:
-            yield state
-        except UpstreamError as error:
-            if error.darkens:
-                state.consecutive_failures += 1
-                state.last_failure = error.reason.value
-            raise
-        finally:
-            state.in_flight -= 1
+    def attempt(self, seat: Seat, facts: RequestFacts, *, last_resort: bool = False) -> Attempt:
+        """An attempt to be entered; see `Attempt`."""
+        return Attempt(seat, facts, self._clocks, last_resort=last_resort)
+
+    def snapshot(self) -> Sequence[TargetSnapshot]:
+        """Every known target as it stands now, by name."""
+        now = self.clock()
+        return [
+            target_snapshot(provider, model, state, now)
+            for (provider, model), state in sorted(self._states.items())
+        ]

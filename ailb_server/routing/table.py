@@ -1,11 +1,14 @@
 """Which targets a model's name stands for. Compiled, immutable, swapped by one reference."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from ailb_server.domain.errors import ModelNotFoundError
+from ailb_server.domain.errors import ModelNotFoundError, UpstreamUnavailableError
 from ailb_server.domain.target import Target
+
+# Soon: who is away at the start is asked again within moments.
+UNLISTED_RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,24 +21,54 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Alias:
+    """A name for other names, in its order, and how its targets are chosen.
+
+    Without a `strategy` or a `hedge_after_s` (seconds) of its own, the instance's hold.
+    """
+
+    models: tuple[str, ...]
+    strategy: str | None = None
+    hedge_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A name that callers may ask for."""
+    """A name that callers may ask for. `strategy`, `hedge_after_s`: see `Alias`."""
 
     id: str
     owned_by: str
     targets: tuple[Target, ...]
+    strategy: str | None = None
+    hedge_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RoutingTable:
-    """Names to targets. Besides each listed name, `provider/model` names one provider's."""
+    """Names to targets. Besides each listed name, `provider/model` names one provider's.
+
+    `unlisted` are providers that have yet to tell what they serve: while there is one, a name that
+    nobody else offers may be its.
+    """
 
     models: Mapping[str, ServedModel] = field(default_factory=dict)
     qualified: Mapping[str, ServedModel] = field(default_factory=dict)
+    unlisted: frozenset[str] = frozenset()
+
+    def find(self, model: str) -> ServedModel | None:
+        """A listed name wins over a qualified one."""
+        return self.models.get(model) or self.qualified.get(model)
 
     def resolve(self, model: str) -> ServedModel:
-        """Raises ModelNotFoundError. A listed name wins over a qualified one."""
-        served = self.models.get(model) or self.qualified.get(model)
+        """As `find`; raises ModelNotFoundError, or UpstreamUnavailableError while that is open."""
+        served = self.find(model)
+        if served is None and self.unlisted:
+            names = ", ".join(sorted(self.unlisted))
+            raise UpstreamUnavailableError(
+                f"What {names} serves is not known yet: it cannot be reached.",
+                retry_after_s=UNLISTED_RETRY_S,
+                provider=names,
+            )
         if served is None:
             raise ModelNotFoundError(
                 f"The model `{model[:256]}` does not exist. GET /v1/models lists those that do.",
@@ -46,11 +79,15 @@ class RoutingTable:
 
     def targets(self) -> set[tuple[str, str]]:
         """Every (provider, model) that the table can choose."""
-        return {(t.provider, t.model) for served in self.models.values() for t in served.targets}
+        # An alias may hide a model's own name: what it stood for has its qualified name still.
+        served = (*self.models.values(), *self.qualified.values())
+        return {(t.provider, t.model) for one in served for t in one.targets}
 
 
 def compile_table(
-    offers: Sequence[Offer], aliases: Mapping[str, Sequence[str]] | None = None
+    offers: Sequence[Offer],
+    aliases: Mapping[str, Alias] | None = None,
+    unlisted: Iterable[str] = (),
 ) -> RoutingTable:
     """Several providers with one model share it, in the offers' order.
 
@@ -66,8 +103,9 @@ def compile_table(
             name = f"{offer.provider}/{target.model}"
             qualified[name] = ServedModel(name, offer.owned_by, (target,))
     named = {**qualified, **listed}
-    for alias, names in (aliases or {}).items():
-        targets = [t for name in names if name in named for t in named[name].targets]
+    for name, alias in (aliases or {}).items():
+        targets = [t for model in alias.models if model in named for t in named[model].targets]
         if targets:
-            listed[alias] = ServedModel(alias, "ailb", tuple(dict.fromkeys(targets)))
-    return RoutingTable(MappingProxyType(listed), MappingProxyType(qualified))
+            distinct = tuple(dict.fromkeys(targets))
+            listed[name] = ServedModel(name, "ailb", distinct, alias.strategy, alias.hedge_after_s)
+    return RoutingTable(MappingProxyType(listed), MappingProxyType(qualified), frozenset(unlisted))

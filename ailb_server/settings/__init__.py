@@ -3,6 +3,13 @@
 from ailb_server.settings.configuration import Configuration, load
 from ailb_server.settings.environment import Settings
 from ailb_server.settings.faults import SettingsError
-from ailb_server.settings.providers import ProviderSettings
+from ailb_server.settings.providers import AliasSettings, ProviderSettings
 
-__all__ = ["Configuration", "ProviderSettings", "Settings", "SettingsError", "load"]
+__all__ = [
+    "AliasSettings",
+    "Configuration",
+    "ProviderSettings",
+    "Settings",
+    "SettingsError",
+    "load",
+]

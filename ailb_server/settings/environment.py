@@ -7,7 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from ailb_server.settings.providers import ContextTokens
+from ailb_server.settings.header_text import header_value
+from ailb_server.settings.providers import ContextTokens, Strategy
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -100,26 +101,48 @@ class Settings(BaseSettings):
         " it by itself when no other provider is configured.",
     )
 
-    routing_strategy: Literal["load_balanced", "round_robin", "failover", "random"] = Field(
-        "load_balanced", description="How a target is chosen among those that serve a model."
+    routing_strategy: Strategy = Field(
+        "load_balanced",
+        description="How a target is chosen among those that serve a model. An alias may have its"
+        " own, a request asks for another by the header `x-ailb-routing-strategy`.",
+    )
+    hedge_after_s: Seconds | None = Field(
+        None,
+        description="If set, a second target is asked too when the first one's answer has not begun"
+        " by then; the slower is cancelled. Costs tokens twice.",
+    )
+    rate_limit_wait_s: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        30,
+        description="How long a request waits for a provider's rate limit when no other target is"
+        " left; 0 refuses it at once.",
+    )
+    list_prices: bool = Field(
+        default=True,
+        description="Vendors' list prices for models without a price in the file. Not for providers"
+        " at private addresses, and offline: as old as the package `genai-prices`.",
     )
     connect_timeout_s: Seconds = Field(5, description="Until a provider accepts the connection.")
     first_token_timeout_s: Seconds = Field(
-        120, description="Until a provider's answer begins; for a whole answer, until it is there."
+        120,
+        description="Until a provider's answer begins; for a whole answer, until it is there. Over"
+        " REST, Envoy waits for either 600 s at most.",
     )
     between_tokens_timeout_s: Seconds = Field(
         120, description="The longest pause within a provider's stream."
     )
     total_timeout_s: Seconds = Field(600, description="The longest that an answer may take.")
     upstream_pool_size: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        1000, description="Connections to one provider."
+        1000,
+        description="Connections to one provider, at least `MAX_CONCURRENT_REQUESTS`.",
     )
     provider_refresh_s: Seconds = Field(
         60, description="How often providers are asked for their models, which shows their health."
     )
 
     max_concurrent_requests: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        1000, description="Calls that run at once; beyond it they are refused with 503."
+        1000,
+        description="Calls that run at once; beyond it they are refused with 503. More than 1,000"
+        " need a larger `UPSTREAM_POOL_SIZE` too.",
     )
     drain_timeout_s: Seconds = Field(
         30, description="How long running calls may take to end after SIGTERM."
@@ -172,13 +195,20 @@ class Settings(BaseSettings):
             raise ValueError("is Ollama's own address: without /v1 or /api")
         return value
 
+    @field_validator("openai_api_key", "anthropic_api_key")
+    @classmethod
+    def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
+        key = header_value(value.get_secret_value()) if value else ""
+        return SecretStr(key) if key else None
+
     @field_validator("database_url")
     @classmethod
     def _postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        url = value.get_secret_value().strip() if value else ""
         # Not pydantic's PostgresDsn: that refuses a socket's directory as `?host=`.
-        if value and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+        if url and not url.startswith(("postgresql://", "postgres://")):
             raise ValueError("must begin with postgresql://")
-        return value
+        return SecretStr(url) if url else None
 
     @field_validator("memory_backend", "rag_backend", mode="before")
     @classmethod
@@ -195,11 +225,17 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _consistent(self) -> Self:
+        faults = []
         if self.connect_timeout_s > self.total_timeout_s:
-            raise ValueError("CONNECT_TIMEOUT_S: must not exceed TOTAL_TIMEOUT_S")
+            faults.append("CONNECT_TIMEOUT_S: must not exceed TOTAL_TIMEOUT_S")
+        # Else a call would wait for a connection of our own, and the provider be blamed for it.
+        if self.upstream_pool_size < self.max_concurrent_requests:
+            faults.append("UPSTREAM_POOL_SIZE: must not be less than MAX_CONCURRENT_REQUESTS")
         ports = [self.http_port, self.grpc_port, self.metrics_port]
         chosen = [port for port in ports if port is not None]
         if len(set(chosen)) < len(chosen):
-            raise ValueError("HTTP_PORT, GRPC_PORT, METRICS_PORT: must differ from each other")
+            faults.append("HTTP_PORT, GRPC_PORT, METRICS_PORT: must differ from each other")
+        if faults:
+            raise ValueError("\n".join(faults))
         return self

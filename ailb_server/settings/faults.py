@@ -1,6 +1,7 @@
 """A configuration that cannot be used. No value is quoted: it may be a secret."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from pydantic import ValidationError
 
@@ -18,7 +19,17 @@ def lines(error: ValidationError, *, where: str = "") -> list[str]:
     found = []
     for fault in error.errors(include_url=False, include_input=False, include_context=False):
         path = ".".join(str(part) for part in fault["loc"])
-        name = f"{where}: {path}" if where else path.upper()
-        message = fault["msg"].removeprefix("Value error, ")
-        found.append(f"{name}: {message}" if path else message)
+        place = [where, path] if where else [path.upper()]
+        # A check of several fields together tells all that it found.
+        for message in fault["msg"].removeprefix("Value error, ").splitlines():
+            found.append(": ".join(part for part in (*place, message) if part))  # noqa: PERF401
     return found
+
+
+@contextmanager
+def noted(faults: list[str]) -> Iterator[None]:
+    """Adds the faults of a SettingsError, so that what follows can be checked as well."""
+    try:
+        yield
+    except SettingsError as error:
+        faults.extend(error.faults)

@@ -1,16 +1,34 @@
 """Providers, as the environment or the YAML file names them."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AnyHttpUrl,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
-from ailb_server.domain.target import Price
+from ailb_server.domain.target import Capabilities, Price
+from ailb_server.settings.header_text import sendable
 
 _MICRO = 1_000_000
 # Dollars for a million tokens: a hundred times the dearest model there is; more is a slip.
 MAX_PRICE = 10_000.0
 Dollars = Annotated[float, Field(ge=0, le=MAX_PRICE)]
+Limit = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Strategy: TypeAlias = Literal[
+    "load_balanced",
+    "round_robin",
+    "cost_optimized",
+    "latency_optimized",
+    "failover",
+    "random",
+]
 # Tokens that a model holds at once. The largest there are hold ten million.
 ContextTokens = Annotated[int, Field(ge=1, le=16 * 1024 * 1024)]
 
@@ -37,6 +55,21 @@ class PriceSettings(_Strict):
         )
 
 
+class CapabilitySettings(_Strict):
+    """What a model can do. What is not said is not known, and then allowed."""
+
+    vision: bool | None = Field(None, description="Images in messages.")
+    tools: bool | None = Field(None, description="Calls of functions.")
+    json_schema: bool | None = Field(None, description="Answers after a JSON schema.")
+    context: int | None = Field(
+        None, ge=1, le=100_000_000, description="Tokens, prompt and answer together."
+    )
+
+    def capabilities(self) -> Capabilities:
+        """As routing has them."""
+        return Capabilities(**self.model_dump())
+
+
 class ProviderSettings(_Strict):
     """One provider."""
 
@@ -59,8 +92,21 @@ class ProviderSettings(_Strict):
     num_ctx: ContextTokens | None = Field(
         None, description="Ollama only: the context in tokens. Default: `OLLAMA_NUM_CTX`."
     )
+    capabilities: Mapping[str, CapabilitySettings] = Field(
+        default_factory=dict, description="By model; `*` is for all others."
+    )
+    max_concurrent: Limit | None = Field(None, description="Requests to it that run at once.")
+    requests_per_minute: Limit | None = Field(None, description="Requests to it in any minute.")
+    tokens_per_minute: Limit | None = Field(
+        None, description="Tokens to and from it in any minute: estimated, then corrected."
+    )
     owned_by: str = Field("", description="What `GET /v1/models` says. Default: its name.")
     api_key: SecretStr | None = Field(None, exclude=True)
+
+    @field_validator("headers")
+    @classmethod
+    def _sendable(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        return sendable(value)
 
 
 class FileProvider(ProviderSettings):
@@ -74,11 +120,22 @@ class FileProvider(ProviderSettings):
         return value
 
 
+class AliasSettings(_Strict):
+    """A name for other models, with rules of its own."""
+
+    models: tuple[str, ...] = Field(description="`model` or `provider/model`, in order.")
+    strategy: Strategy | None = Field(None, description="Default: `ROUTING_STRATEGY`.")
+    hedge_after_s: Annotated[float, Field(gt=0, le=3600)] | None = Field(
+        None, description="As `HEDGE_AFTER_S`, which is its default."
+    )
+
+
 class FileSettings(_Strict):
     """The YAML file."""
 
     providers: tuple[FileProvider, ...] = Field((), description="Beside the environment's.")
-    aliases: Mapping[str, tuple[str, ...]] = Field(
+    aliases: Mapping[str, AliasSettings | tuple[str, ...]] = Field(
         default_factory=dict,
-        description="A name for one or more models, `model` or `provider/model`.",
+        description="A name for one or more models, `model` or `provider/model`; or a mapping:"
+        " see an alias.",
     )

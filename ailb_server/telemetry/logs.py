@@ -11,6 +11,8 @@ from typing_extensions import override
 
 LogFormat = Literal["json", "text"]
 
+_OWN = "ailb_server"
+
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
@@ -30,15 +32,29 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps({name: value for name, value in line.items() if value}).decode()
 
 
+class OwnOrSerious(logging.Filter):
+    """Lets our own lines pass, and those of other packages from WARNING on.
+
+    Below it they print whole requests, credentials in their headers included.
+    """
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        own = record.name == _OWN or record.name.startswith(f"{_OWN}.")
+        return own or record.levelno >= logging.WARNING
+
+
 def configure(level: str, log_format: LogFormat) -> None:
-    """Sends the root logger's lines to standard error."""
+    """Sends log lines to standard error; `level` is for our own."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         JsonFormatter()
         if log_format == "json"
         else logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
     )
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # The SDK logs each of its requests at INFO.
-    for noisy in ("httpx2", "openai"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # The levels save the work. The filter holds even where a package sets its own level, as the
+    # SDKs do for OPENAI_LOG and ANTHROPIC_LOG when they are imported.
+    handler.addFilter(OwnOrSerious())
+    chosen: int = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=max(chosen, logging.WARNING), handlers=[handler], force=True)
+    logging.getLogger(_OWN).setLevel(chosen)

@@ -37,11 +37,11 @@ class Metrics:
         info.labels(module_id, version).set(1)
         target = ("provider", "model")
         self._requests = self._counter(
-            "ailb_requests_total", "Chats, by how they ended.", (*target, "outcome")
+            "ailb_requests_total", "Requests, by how they ended.", (*target, "outcome")
         )
         self._tokens = self._counter("ailb_tokens_total", "Tokens, by kind.", (*target, "kind"))
         self._cost = self._counter(
-            "ailb_cost_micro_dollars_total", "Cost of chats whose model has a price.", target
+            "ailb_cost_micro_dollars_total", "Cost of requests whose model has a price.", target
         )
         self._attempts = self._counter(
             "ailb_upstream_failures_total", "Upstream attempts that failed.", (*target, "reason")
@@ -52,14 +52,16 @@ class Metrics:
         self._first_token = self._histogram(
             "ailb_time_to_first_token_seconds", "From a streamed chat's arrival to its first chunk."
         )
-        self._total = self._histogram("ailb_request_seconds", "From a chat's arrival to its end.")
+        self._total = self._histogram(
+            "ailb_request_seconds", "From a request's arrival to its end."
+        )
         self._overhead = Histogram(
             "ailb_overhead_seconds",
             "What AILB itself adds before the first byte.",
             buckets=_OVERHEAD_SECONDS,
             registry=self.registry,
         )
-        self.active = Gauge("ailb_active_chats", "Chats that run.", registry=self.registry)
+        self.active = Gauge("ailb_active_chats", "Requests that run.", registry=self.registry)
         self._labels: dict[tuple[str, str], tuple[str, str]] = {}
 
     def exposition(self) -> bytes:

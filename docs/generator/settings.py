@@ -3,8 +3,16 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from ailb_server.settings import Settings
-from ailb_server.settings.providers import FileSettings, PriceSettings, ProviderSettings
+from ailb_server.settings.providers import (
+    AliasSettings,
+    CapabilitySettings,
+    FileSettings,
+    PriceSettings,
+    ProviderSettings,
+)
 from docs.generator.schema import Schema, default, table, takes
 
 # The first field of each section.
@@ -54,11 +62,13 @@ def _file() -> str:
         ("At the top", FileSettings),
         ("A provider", ProviderSettings),
         ("A price, in dollars for a million tokens", PriceSettings),
+        ("Capabilities of a model", CapabilitySettings),
+        ("An alias with rules of its own", AliasSettings),
     )
     return "\n\n".join(f"{title}:\n\n{_fields(model)}" for title, model in parts)
 
 
-def _fields(model: type[FileSettings | ProviderSettings | PriceSettings]) -> str:
+def _fields(model: type[BaseModel]) -> str:
     schema = model.model_json_schema()
     needed = schema.get("required", ())
     hidden = {name for name, field in model.model_fields.items() if field.exclude}

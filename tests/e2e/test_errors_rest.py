@@ -35,6 +35,10 @@ def error_of(answer: Any) -> dict[str, Any]:
     return error
 
 
+# A 429 cools its target, so it gets one that no other test asks.
+LIMITED = "demo-slow"
+
+
 def chat(**fields: object) -> dict[str, object]:
     return {"model": "demo", "messages": HELLO, **fields}
 
@@ -88,7 +92,7 @@ async def test_the_sdk_raises_its_own_errors(stack: Stack) -> None:
         assert unknown.value.code == "model_not_found"
         with pytest.raises(openai.RateLimitError):
             await client.chat.completions.create(
-                model="demo",
+                model=LIMITED,
                 messages=HELLO,
                 extra_body={"demo": {"status": 429}},
             )
@@ -140,7 +144,10 @@ async def test_a_sixty_megabyte_body_is_413(stack: Stack) -> None:
 async def test_the_providers_faults(
     stack: Stack, upstream: int, status: int, code: str, *, stream: bool
 ) -> None:
-    got, error, headers = await post(stack, chat(stream=stream, demo={"status": upstream}))
+    request = chat(stream=stream, demo={"status": upstream})
+    if upstream == 429:
+        request["model"] = LIMITED
+    got, error, headers = await post(stack, request)
     assert (got, error["code"]) == (status, code)
     assert headers["content-type"] == "application/json"
 
@@ -166,6 +173,7 @@ async def test_a_rejection_that_is_not_of_openais_shape_becomes_so(stack: Stack)
 
 async def test_retry_after_is_told(stack: Stack) -> None:
     request = chat(demo={"status": 429, "headers": {"retry-after": "7"}})
+    request["model"] = "demo-long"
     status, _, headers = await post(stack, request)
     assert (status, headers["retry-after"]) == (429, "7")
 

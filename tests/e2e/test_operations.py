@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ailb.v1 import health_pb2 as ailb_health
 from ailb.v1 import health_service_pb2, health_service_pb2_grpc
+from ailb_server.demo.server import DemoServer
 from ailb_server.local.postgres import EmbeddedPostgres
 from ailb_server.settings import ProviderSettings
 from tests.support.stack import Stack, eventually, free_port
@@ -250,3 +251,25 @@ async def _ping_answered(reader: asyncio.StreamReader) -> bool:
             return False
         if kind == 6 and flags & 1:
             return True
+
+
+async def test_a_provider_that_is_away_at_the_start_is_not_the_callers_fault(
+    postgres_server: str,
+) -> None:
+    port = free_port()
+    away = provider("away", base_url=f"http://127.0.0.1:{port}/v1")
+    with Stack(postgres_server, upstreams=(), extra=(away,)) as stack:
+        async with aiohttp.ClientSession(stack.rest) as http:
+            for request in (http.post(CHAT, json=BODY), http.get("/v1/models/demo")):
+                async with request as response:
+                    assert response.status == 503
+                    assert response.headers["retry-after"] == "1"
+            demo = DemoServer(port=port)
+            stack.loop.run(demo.start())
+            try:
+                url = f"{stack.rest}{CHAT}"
+                await asyncio.to_thread(eventually, lambda: stack.loop.run(_succeeds(url)))
+                async with http.post(CHAT, json={**BODY, "model": "gpt-9"}) as response:
+                    assert response.status == 404
+            finally:
+                stack.loop.run(demo.stop())

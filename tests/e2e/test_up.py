@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import urllib.request
@@ -27,10 +28,12 @@ def place(tmp_path: Path) -> dict[str, object]:
 
 
 def ask(port: object, **fields: object) -> Any:
+    return ask_at(f"http://127.0.0.1:{port}/v1/chat/completions", **fields)
+
+
+def ask_at(url: str, **fields: object) -> Any:
     body = {"model": "demo", "messages": [{"role": "user", "content": "hello"}], **fields}
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/v1/chat/completions", json.dumps(body).encode()
-    )
+    request = urllib.request.Request(url, json.dumps(body).encode())  # noqa: S310
     with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
         return json.load(response)
 
@@ -63,7 +66,22 @@ def test_it_reads_dotenv_and_names_the_real_provider(
         assert "DEMO" not in ailb.output
 
 
-@pytest.mark.parametrize("name", ["HTTP_PORT", "GRPC_PORT"])
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_the_line_to_try_works_over_ipv6(
+    tmp_path: Path, place: dict[str, object], host: str
+) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    with Ailb("up", directory=tmp_path, environment={**place, "HOST": host}) as ailb:
+        ailb.until(READY)
+        ailb.until("curl")
+        (url,) = re.findall(r"curl (\S+)", ailb.output)
+        assert ask_at(url)["choices"]
+        ailb.interrupt()
+        assert ailb.ends() == 0
+
+
+@pytest.mark.parametrize("name", ["HTTP_PORT", "GRPC_PORT", "METRICS_PORT"])
 def test_a_taken_port_is_named(tmp_path: Path, place: dict[str, object], name: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -72,6 +90,21 @@ def test_a_taken_port_is_named(tmp_path: Path, place: dict[str, object], name: s
         with Ailb("up", directory=tmp_path, environment=place) as ailb:
             assert ailb.ends() == 1
     assert f"{name} {place[name]}" in ailb.output
+    assert "Traceback" not in ailb.output
+    data = place["AILB_DATA_DIR"]
+    assert isinstance(data, Path)
+    assert not data.exists()
+
+
+@pytest.mark.parametrize("place_of_data", ["file", "file/below", "/proc/ailb"])
+def test_a_data_directory_that_cannot_be_used_is_named(
+    tmp_path: Path, place: dict[str, object], place_of_data: str
+) -> None:
+    (tmp_path / "file").touch()
+    place["AILB_DATA_DIR"] = tmp_path / place_of_data
+    with Ailb("up", directory=tmp_path, environment=place) as ailb:
+        assert ailb.ends() == 1
+    assert str(tmp_path / place_of_data) in ailb.output
     assert "Traceback" not in ailb.output
 
 
@@ -166,6 +199,22 @@ def test_serve_gives_up_on_a_store_that_stays_away(tmp_path: Path) -> None:
     assert "127.0.0.1" in ailb.output
     assert "secret" not in ailb.output
     assert "Traceback" not in ailb.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serve_can_be_ended_while_it_starts(tmp_path: Path, number: signal.Signals) -> None:
+    """Its own giving up would come later, and with another status."""
+    away = {
+        "DATABASE_URL": f"postgresql://me:secret@127.0.0.1:{free_port()}/x",
+        "DATABASE_CONNECT_TIMEOUT_S": 30,
+        "DEMO_PROVIDER": "true",
+    }
+    with Ailb("serve", directory=tmp_path, environment=away) as ailb:
+        ailb.until("is not reachable yet")
+        ailb.interrupt(number)
+        assert ailb.ends() == 0
+    assert "Traceback" not in ailb.output
+    assert "was not reachable" not in ailb.output
 
 
 def test_serve_answers_on_grpc_alone(tmp_path: Path, postgres_dsn: str) -> None:

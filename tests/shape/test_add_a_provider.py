@@ -4,18 +4,19 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ailb_server.providers.openai_account import OpenAIAccount
 from ailb_server.settings import Configuration, load
 from tests.shape.sources import REPOSITORY
 
 GUIDE = (REPOSITORY / "docs" / "add-a-provider.md").read_text(encoding="utf-8")
+(EXAMPLE,) = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
 
 
 @pytest.fixture
 def configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Configuration:
-    (example,) = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
-    (tmp_path / "ailb.yaml").write_text(example, encoding="utf-8")
+    (tmp_path / "ailb.yaml").write_text(EXAMPLE, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "OLLAMA_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
@@ -46,7 +47,7 @@ async def test_requests_go_where_the_example_says(configuration: Configuration) 
 
 def test_the_alias_of_the_example_names_its_providers(configuration: Configuration) -> None:
     providers = {provider.name for provider in configuration.providers}
-    names = [name for alias in configuration.aliases.values() for name in alias]
+    (names,) = yaml.safe_load(EXAMPLE)["aliases"].values()
     assert {name.partition("/")[0] for name in names} <= providers
 
 

@@ -53,7 +53,7 @@ def test_the_example_file_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     configuration = load()
     assert [p.name for p in configuration.providers] == ["openai", "gpu-large", "gpu-small", "desk"]
     assert configuration.providers[0].api_key is not None
-    assert set(configuration.aliases) == {"smart", "cheap"}
+    assert set(configuration.aliases) == {"smart", "cheap", "quick"}
 
 
 def test_the_example_file_shows_every_field() -> None:

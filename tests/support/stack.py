@@ -60,6 +60,7 @@ class Stack:
             "between_tokens_timeout_s": 1,
             "total_timeout_s": 8,
             "drain_timeout_s": 10,
+            "rate_limit_wait_s": 0,
         }
         self._settings = Settings.model_validate({**short, **(settings or {})})
         self._aliases = aliases or {}

@@ -31,19 +31,26 @@ def chunk(text: str = "x", usage: TokenUsage | None = None, **fields: Json) -> C
 @dataclass
 class FakeProvider:
     """Answers every request alike: `refusal` before anything, else `says`, where an exception is
-    raised in its turn and None waits for ever."""
+    raised in its turn, a number waits as many seconds, and None waits for ever.
+
+    The first requests get `refusals` instead, one each.
+    """
 
     name: str = "p"
-    says: Sequence[ChatChunk | Exception | None] = ()
+    says: Sequence[ChatChunk | Exception | float | None] = ()
     refusal: Exception | None = None
     models: Sequence[str] | Exception | None = None
     ignored: tuple[str, ...] = ()
+    refusals: Sequence[Exception] = ()
     log: list[str] = field(default_factory=list)
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
     async def open(self, request: ChatRequest, model: str) -> AsyncIterator[ProviderAnswer]:
         self.log.append(f"{self.name} open {model}")
+        if self.refusals:
+            refusal, *self.refusals = self.refusals
+            raise refusal
         if self.refusal is not None:
             raise self.refusal
         try:
@@ -64,6 +71,8 @@ class FakeProvider:
                 await asyncio.Event().wait()
             elif isinstance(said, Exception):
                 raise said
+            elif isinstance(said, float):
+                await asyncio.sleep(said)
             else:
                 yield said
 
@@ -94,6 +103,11 @@ class FakeContext:
     code: grpc.StatusCode | None = None
     details: str = ""
     trailing: dict[str, Any] = field(default_factory=dict)
+
+    time_left_s: float | None = None
+
+    def time_remaining(self) -> float | None:
+        return self.time_left_s
 
     def invocation_metadata(self) -> Sequence[tuple[str, str]]:
         return self.metadata

@@ -11,10 +11,9 @@ from ailb_server.api.messages.request_tools import (
     tool_choice_json,
     tool_json,
 )
-from ailb_server.api.messages.structs import json_of, number
+from ailb_server.api.messages.structs import additional, number
 from ailb_server.api.openai_wire import parse_chat_request
 from ailb_server.domain.chat import ChatRequest, JsonObject
-from ailb_server.domain.errors import InvalidRequestError
 
 # Sent as they are; the optional ones only if they are set.
 _PLAIN = frozenset(
@@ -62,7 +61,7 @@ def _fields(parameters: pb.ChatCompletionParameters, *, stream: bool) -> JsonObj
     fields.update(_lists(parameters))
     fields.update(_choices(parameters))
     if parameters.HasField("additional_parameters"):
-        fields.update(_additional(parameters))
+        fields.update(additional(parameters.additional_parameters, _NOT_ADDITIONAL))
     if stream:
         fields["stream"] = True
         fields["stream_options"] = {"include_usage": True}
@@ -99,14 +98,3 @@ def _choices(parameters: pb.ChatCompletionParameters) -> JsonObject:
             names.EFFORTS, parameters.reasoning_effort, "reasoning_effort"
         )
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _additional(parameters: pb.ChatCompletionParameters) -> JsonObject:
-    struct = parameters.additional_parameters
-    for name in sorted(struct.fields):
-        if name in _NOT_ADDITIONAL:
-            raise InvalidRequestError(
-                f"`{name}` has a place of its own, so `additional_parameters` may not hold it.",
-                param=name,
-            )
-    return json_of(struct, "additional_parameters")

@@ -1,6 +1,7 @@
 """`google.protobuf.Struct` and JSON, each from the other."""
 
 import math
+from collections.abc import Collection
 
 from google.protobuf.struct_pb2 import NULL_VALUE, Struct, Value
 
@@ -20,6 +21,17 @@ def json_of(struct: Struct, param: str) -> JsonObject:
     providers' prompt caches need.
     """
     return {name: _json(value, param) for name, value in sorted(struct.fields.items())}
+
+
+def additional(struct: Struct, reserved: Collection[str]) -> JsonObject:
+    """What `additional_parameters` holds. Raises InvalidRequestError for a `reserved` name."""
+    for name in sorted(struct.fields):
+        if name in reserved:
+            raise InvalidRequestError(
+                f"`{name}` has a place of its own, so `additional_parameters` may not hold it.",
+                param=name,
+            )
+    return json_of(struct, "additional_parameters")
 
 
 def _json(value: Value, param: str) -> Json:

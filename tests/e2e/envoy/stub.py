@@ -123,6 +123,20 @@ class _OpenAI(openai_service_pb2_grpc.OpenAIServiceServicer):
         async for body in self._stub.chat(request, context):
             yield body
 
+    @override
+    async def CreateCompletion(
+        self, request: openai_service_pb2.CreateCompletionRequest, context: Context
+    ) -> AsyncIterator[HttpBody]:
+        async for body in self._stub.chat(ChatRequest(body=request.body), context):
+            yield body
+
+    @override
+    async def CreateEmbedding(
+        self, request: openai_service_pb2.CreateEmbeddingRequest, context: Context
+    ) -> HttpBody:
+        (body,) = [b async for b in self._stub.chat(ChatRequest(body=request.body), context)]
+        return body
+
 
 class _Models(model_service_pb2_grpc.ModelServiceServicer):
     def __init__(self, stub: Stub) -> None:

@@ -169,11 +169,11 @@ async def test_is_idle_when_no_bounded_call_runs() -> None:
     async def wait(request: object, context: object) -> None:
         await go_on.wait()
 
-    await edge.wait_idle()
+    await edge.wait_idle(60)
     call = await _unary(edge, wait)
     tasks = [asyncio.create_task(call("request", FakeContext())) for _ in range(2)]
     await asyncio.sleep(0)
-    idle = asyncio.create_task(edge.wait_idle())
+    idle = asyncio.create_task(edge.wait_idle(60))
     await asyncio.sleep(0)
     assert not idle.done()
     go_on.set()
@@ -229,5 +229,10 @@ async def test_a_stream_that_breaks_ends_with_its_error() -> None:
     assert (context.written, context.code) == (["1"], grpc.StatusCode.NOT_FOUND)
 
 
-async def test_an_unknown_method_is_left_to_the_server() -> None:
-    assert await _wrapped(Edge(1), None) is None
+async def test_an_unknown_method_is_refused_with_a_reason() -> None:
+    handler = await _wrapped(Edge(1), None)
+    assert handler is not None
+    context: Any = FakeContext()
+    with pytest.raises(grpc.aio.AbortError):
+        await handler.stream_stream(iter(()), context)
+    assert context.error_info.reason == "NOT_IMPLEMENTED"

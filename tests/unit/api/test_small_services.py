@@ -13,6 +13,7 @@ from ailb_server.domain.errors import ModelNotFoundError, StorageUnavailableErro
 from ailb_server.domain.target import Target
 from ailb_server.routing.catalogue import Catalogue, Declaration
 from ailb_server.routing.ledger import DOWN_AFTER, Ledger
+from ailb_server.routing.table import Alias
 from ailb_server.telemetry.metrics import Metrics
 from tests.unit.api.calls import running
 from tests.unit.doubles import FakeContext, FakeProvider
@@ -25,7 +26,7 @@ def _catalogue(ledger: Ledger, *providers: str) -> Catalogue:
         Declaration(name, f"{name}-owner", FakeProvider(name), (f"{name}/m:1", "shared"))
         for name in providers
     ]
-    return Catalogue(declared, ledger, {"an-alias": ["shared"]})
+    return Catalogue(declared, ledger, {"an-alias": Alias(("shared",))})
 
 
 async def test_models_are_listed_in_openais_shape() -> None:
@@ -88,7 +89,7 @@ async def test_health_is_what_its_parts_make_it(
 ) -> None:
     ledger = Ledger()
     for provider in failing:
-        ledger.state(Target(provider, "shared")).consecutive_failures = DOWN_AFTER
+        ledger.state(Target(provider, "shared")).breaker.failures_in_row = DOWN_AFTER
     instance = Instance("ailb-1", "1.2", lambda: draining)
     service = HealthService(instance, _catalogue(ledger, "p", "q"), ping)
     with running() as context:

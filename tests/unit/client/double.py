@@ -10,8 +10,20 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from typing_extensions import override
 
-from ailb.v1 import chat_pb2, chat_service_pb2, health_pb2, health_service_pb2, model_service_pb2
+from ailb.v1 import (
+    chat_pb2,
+    chat_service_pb2,
+    embedding_pb2,
+    embedding_service_pb2,
+    health_pb2,
+    health_service_pb2,
+    model_service_pb2,
+)
 from ailb.v1.chat_service_pb2_grpc import ChatServiceServicer, add_ChatServiceServicer_to_server
+from ailb.v1.embedding_service_pb2_grpc import (
+    EmbeddingServiceServicer,
+    add_EmbeddingServiceServicer_to_server,
+)
 from ailb.v1.health_service_pb2_grpc import (
     HealthServiceServicer,
     add_HealthServiceServicer_to_server,
@@ -30,21 +42,26 @@ SERVED = (
 )
 
 
-class AilbDouble(ChatServiceServicer, ModelServiceServicer, HealthServiceServicer):
+class AilbDouble(
+    ChatServiceServicer, EmbeddingServiceServicer, ModelServiceServicer, HealthServiceServicer
+):
     """Answers by the model's name.
 
     `echo` repeats the last turn, word by word when streamed; `endless` streams until cancelled;
-    `late` never answers; `limited`, `odd` and `bare` fail; `cut` fails after two pieces.
+    `late` never answers; `limited`, `odd` and `bare` fail; `cut` fails after two pieces. An
+    embedding is the text's length and 0.1.
     """
 
     def __init__(self) -> None:
         self.metadata: list[dict[str, str | bytes]] = []
         self.chats: list[chat_pb2.ChatCompletionParameters] = []
+        self.embeddings: list[embedding_pb2.EmbeddingParameters] = []
         self.cancelled = asyncio.Event()
         self.models: tuple[str, ...] = MODELS
         options = (("grpc.max_receive_message_length", 64 * 1024 * 1024),)
         self._server = grpc.aio.server(options=options)
         add_ChatServiceServicer_to_server(self, self._server)
+        add_EmbeddingServiceServicer_to_server(self, self._server)
         add_ModelServiceServicer_to_server(self, self._server)
         add_HealthServiceServicer_to_server(self, self._server)
 
@@ -88,6 +105,25 @@ class AilbDouble(ChatServiceServicer, ModelServiceServicer, HealthServiceService
                 self.cancelled.set()
         if request.parameters.model == "cut":
             await _abort(context, grpc.StatusCode.UNAVAILABLE, "UPSTREAM_UNAVAILABLE")
+
+    @override
+    async def CreateEmbeddings(
+        self, request: embedding_service_pb2.CreateEmbeddingsRequest, context: Context
+    ) -> embedding_service_pb2.CreateEmbeddingsResponse:
+        self._note(context)
+        self.embeddings.append(request.parameters)
+        fault = _FAULTS.get(request.parameters.model)
+        if fault is not None:
+            await fault(context)
+        await context.send_initial_metadata(SERVED)
+        return embedding_service_pb2.CreateEmbeddingsResponse(
+            embeddings=[
+                embedding_pb2.Embedding(values=[len(text), 0.1])
+                for text in request.parameters.inputs
+            ],
+            model="echo-2026",
+            usage=embedding_pb2.EmbeddingUsage(prompt_tokens=3, total_tokens=3),
+        )
 
     @override
     async def ListModels(

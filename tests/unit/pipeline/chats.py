@@ -5,8 +5,7 @@ from ailb_server.pipeline.record import ChatObserver
 from ailb_server.routing.catalogue import Catalogue, Declaration
 from ailb_server.routing.dispatcher import Dispatcher
 from ailb_server.routing.ledger import Ledger
-from ailb_server.routing.router import Router
-from ailb_server.routing.strategies import Failover
+from ailb_server.routing.router import Router, RouterDefaults
 from tests.unit.doubles import FakeProvider
 
 
@@ -15,4 +14,5 @@ def pipeline_over(observer: ChatObserver, *providers: FakeProvider) -> ChatPipel
     ledger = Ledger()
     catalogue = Catalogue([Declaration(p.name, p.name, p, ("m",)) for p in providers], ledger)
     dispatcher = Dispatcher({p.name: p for p in providers}, ledger, lambda *_: None)
-    return ChatPipeline(Router(catalogue, Failover()), dispatcher, observer)
+    router = Router(catalogue, ledger, RouterDefaults("failover"))
+    return ChatPipeline(router, dispatcher, observer)

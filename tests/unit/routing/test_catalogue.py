@@ -8,6 +8,7 @@ from ailb_server.domain.errors import ModelNotFoundError, UpstreamUnavailableErr
 from ailb_server.domain.target import Price, Target
 from ailb_server.routing.catalogue import Catalogue, Declaration
 from ailb_server.routing.ledger import DOWN_AFTER, Ledger
+from ailb_server.routing.table import Alias
 from tests.unit.doubles import FakeProvider
 
 
@@ -24,7 +25,7 @@ async def test_serves_what_is_declared_before_any_listing() -> None:
 
 async def test_serves_what_is_listed_after_a_refresh() -> None:
     provider = FakeProvider(models=["m1", "m2"])
-    catalogue = Catalogue([_declared(provider)], Ledger(), {"alias": ["p/m2"]})
+    catalogue = Catalogue([_declared(provider)], Ledger(), {"alias": Alias(("p/m2",))})
     assert not catalogue.table.models
     await catalogue.refresh()
     assert set(catalogue.table.models) == {"m1", "m2", "alias"}
@@ -82,9 +83,9 @@ async def test_a_provider_is_ill_when_all_its_tried_models_fail() -> None:
     ledger = Ledger()
     catalogue = Catalogue([_declared(FakeProvider(), "m", "n")], ledger)
     assert catalogue.health()[0].problem == ""
-    ledger.state(Target("p", "m")).consecutive_failures = DOWN_AFTER
+    ledger.state(Target("p", "m")).breaker.failures_in_row = DOWN_AFTER
     assert catalogue.health()[0].problem == f"the last {DOWN_AFTER} attempts failed"
-    ledger.state(Target("p", "n")).consecutive_failures = DOWN_AFTER - 1
+    ledger.state(Target("p", "n")).breaker.failures_in_row = DOWN_AFTER - 1
     assert catalogue.health()[0].problem == ""
 
 
@@ -92,7 +93,7 @@ async def test_a_refresh_forgets_targets_that_are_gone() -> None:
     ledger, provider = Ledger(), FakeProvider(models=["m", "n"])
     catalogue = Catalogue([_declared(provider)], ledger)
     await catalogue.refresh()
-    ledger.state(Target("p", "n")).consecutive_failures = 9
+    ledger.state(Target("p", "n")).breaker.failures_in_row = 9
     provider.models = ["m"]
     await catalogue.refresh()
     assert not ledger.by_provider("p")

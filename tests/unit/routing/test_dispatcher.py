@@ -1,153 +1,153 @@
 """Attempts in order until one answers; what was opened is closed, whichever way it ends."""
 
 import asyncio
-from collections.abc import Sequence
 
 import pytest
 
-from ailb_server.domain.chat import ChatChunk
+from ailb_server.domain.chat import ChatChunk, TokenUsage
 from ailb_server.domain.errors import (
-    UpstreamRateLimitedError,
     UpstreamRejectedError,
     UpstreamReply,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
-from ailb_server.domain.target import Target
-from ailb_server.routing.dispatcher import Dispatcher
-from ailb_server.routing.ledger import Ledger
 from tests.unit.doubles import FakeProvider, chat, chunk
+from tests.unit.routing.dispatching import P, Q, Setup
 
-_P, _Q = Target("p", "m"), Target("q", "vendor/m")
 _DOWN = UpstreamUnavailableError("down")
 _REJECTED = UpstreamRejectedError("no", UpstreamReply(400, "", b""), provider="p")
 
 
-class _Setup:
-    """Two providers that log into one list, and all that is told of their attempts."""
-
-    def __init__(self, p: FakeProvider, q: FakeProvider | None = None) -> None:
-        self.log: list[str] = []
-        self.ledger = Ledger()
-        self.seen: list[tuple[Target, str | None]] = []
-        q = q or FakeProvider(says=[chunk("q")])
-        p.name, q.name = "p", "q"
-        p.log = q.log = self.log
-        self.dispatcher = Dispatcher({"p": p, "q": q}, self.ledger, self._see)
-
-    def _see(self, target: Target, seconds: float, failure: str | None) -> None:
-        assert seconds >= 0
-        self.seen.append((target, failure))
-
-    async def answer(self, plan: Sequence[Target] = (_P, _Q)) -> tuple[Target, list[ChatChunk]]:
-        async with self.dispatcher.open(plan, chat()) as answer:
-            assert answer.waited_s >= 0
-            chunks = [answer.first, *[later async for later in answer.rest]]
-            self.log.append("read")
-            return answer.target, chunks
-
-    def idle(self) -> bool:
-        return all(self.ledger.state(target).in_flight == 0 for target in (_P, _Q))
-
-
 async def test_the_first_target_answers() -> None:
     said = [chunk("1"), chunk("2"), chunk("3")]
-    setup = _Setup(FakeProvider(says=said))
-    assert await setup.answer() == (_P, said)
+    setup = Setup(FakeProvider(says=said))
+    assert await setup.answer() == (P, said)
     assert setup.log == ["p open m", "read", "p closed"]
-    assert setup.seen == [(_P, None)]
-    assert setup.idle()
-
-
-@pytest.mark.parametrize(
-    "failing",
-    [
-        FakeProvider(refusal=_DOWN),
-        FakeProvider(refusal=UpstreamRateLimitedError("slow down")),
-        FakeProvider(says=[UpstreamTimeoutError("late")]),
-        FakeProvider(says=[]),
-    ],
-    ids=["refused", "rate-limited", "before-first-chunk", "without-chunks"],
-)
-async def test_fails_over_before_the_first_chunk(failing: FakeProvider) -> None:
-    setup = _Setup(failing)
-    target, _ = await setup.answer()
-    assert target == _Q
-    assert [(target, bool(failure)) for target, failure in setup.seen] == [(_P, True), (_Q, False)]
-    assert setup.log.index("q open vendor/m") == len(setup.log) - 3
-    assert setup.log[-1] == "q closed"
-    assert "p closed" not in setup.log[setup.log.index("q open vendor/m") :]
+    assert setup.seen == [(P, None)]
     assert setup.idle()
 
 
 async def test_a_rejected_request_is_not_tried_elsewhere() -> None:
-    setup = _Setup(FakeProvider(refusal=_REJECTED))
-    with pytest.raises(UpstreamRejectedError):
-        await setup.answer()
-    assert setup.log == ["p open m"]
-    assert setup.seen == [(_P, "UPSTREAM_REJECTED")]
-    assert setup.ledger.state(_P).consecutive_failures == 0
+    setup = Setup(FakeProvider(refusal=_REJECTED))
+    for _ in range(30):
+        with pytest.raises(UpstreamRejectedError):
+            await setup.answer()
+    assert set(setup.log) == {"p open m"}
+    assert setup.seen[0] == (P, "UPSTREAM_REJECTED")
+    assert setup.ledger.state(P).ready_at == 0, "a caller's fault never darkens"
     assert setup.idle()
 
 
 async def test_after_the_first_chunk_it_does_not_fail_over() -> None:
-    setup = _Setup(FakeProvider(says=[chunk(), _DOWN]))
+    setup = Setup(FakeProvider(says=[chunk(), _DOWN]))
     with pytest.raises(UpstreamUnavailableError):
         await setup.answer()
     assert setup.log == ["p open m", "p closed"]
-    assert setup.seen == [(_P, None)]
-    assert setup.ledger.state(_P).consecutive_failures == 1
+    assert setup.seen == [(P, None)]
+    assert setup.ledger.state(P).consecutive_failures == 1
     assert setup.idle()
 
 
 async def test_the_last_targets_error_is_told_if_none_answers() -> None:
     late = UpstreamTimeoutError("late")
-    setup = _Setup(FakeProvider(refusal=_DOWN), FakeProvider(refusal=late))
+    setup = Setup(FakeProvider(refusal=_DOWN), FakeProvider(refusal=late))
     with pytest.raises(UpstreamTimeoutError):
         await setup.answer()
+    assert setup.outcome() == "upstream_timeout"
     assert setup.idle()
 
 
-async def test_a_plan_without_targets_is_unavailable() -> None:
-    with pytest.raises(UpstreamUnavailableError):
-        await _Setup(FakeProvider()).answer(())
-
-
 async def test_an_answer_ends_a_row_of_failures() -> None:
-    setup = _Setup(FakeProvider(says=[chunk()]))
-    setup.ledger.state(_P).consecutive_failures = 5
+    setup = Setup(FakeProvider(says=[chunk()]))
+    setup.ledger.state(P).breaker.failures_in_row = 4
     await setup.answer()
-    assert setup.ledger.state(_P).consecutive_failures == 0
+    assert setup.ledger.state(P).consecutive_failures == 0
 
 
 async def test_a_fault_of_ours_is_not_failed_over() -> None:
-    setup = _Setup(FakeProvider(refusal=RuntimeError("a bug")))
+    setup = Setup(FakeProvider(refusal=RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         await setup.answer()
     assert setup.log == ["p open m"]
     assert setup.idle()
 
 
+async def test_what_an_answer_took_is_told_to_its_target() -> None:
+    setup = Setup(FakeProvider(says=[chunk()]))
+    async with setup.open() as answer:
+        answer.used(TokenUsage(prompt=3, completion=2), 11)
+    totals = setup.ledger.state(P).totals
+    assert (totals.usage, totals.cost_micro_dollars) == (TokenUsage(3, 2), 11)
+    assert not setup.ledger.state(Q).totals.attempts
+
+
+async def test_a_decision_tells_its_reasons() -> None:
+    setup = Setup(FakeProvider(refusal=_DOWN))
+    await setup.answer()
+    (decision,) = setup.router.decisions.snapshot()
+    assert (decision.model, decision.strategy, decision.outcome) == ("m", "failover", "answered")
+    assert list(decision.order) == [P, Q]
+    assert [(t.target, t.outcome) for t in decision.tried] == [
+        (P, "upstream_unavailable"),
+        (Q, "answered"),
+    ]
+
+
 async def test_leaving_early_closes_the_upstream_before_it_returns() -> None:
-    setup = _Setup(FakeProvider(says=[chunk(), chunk(), None]))
-    async with setup.dispatcher.open([_P], chat()) as answer:
+    setup = Setup(FakeProvider(says=[chunk(), chunk(), None]))
+    async with setup.open() as answer:
         await anext(answer.rest)
-        assert setup.ledger.state(_P).in_flight == 1
+        assert setup.ledger.state(P).in_flight == 1
         setup.log.append("left")
     assert setup.log == ["p open m", "left", "p closed"]
     assert setup.idle()
 
 
 @pytest.mark.parametrize("says", [[None], [chunk(), None]], ids=["before-first", "later"])
-async def test_cancelling_closes_the_upstream(says: list[ChatChunk | None]) -> None:
+@pytest.mark.parametrize("hedge_after_s", [None, 60.0])
+async def test_cancelling_closes_the_upstream(
+    says: list[ChatChunk | None], hedge_after_s: float | None
+) -> None:
     provider = FakeProvider(says=says)
-    setup = _Setup(provider)
+    setup = Setup(provider, hedge_after_s=hedge_after_s)
     task = asyncio.create_task(setup.answer())
     await provider.waiting.wait()
-    assert setup.ledger.state(_P).in_flight == 1
+    assert setup.ledger.state(P).in_flight == 1
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert setup.log == ["p open m", "p closed"]
     assert setup.idle()
-    assert setup.ledger.state(_P).consecutive_failures == 0
+    assert setup.ledger.state(P).consecutive_failures == 0
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_an_old_connection_that_was_closed_is_not_held_against_anyone() -> None:
+    stale = UpstreamUnavailableError("closed")
+    stale.resendable = True
+    provider = FakeProvider(says=[chunk()], refusals=[stale])
+    setup = Setup(provider, FakeProvider(refusal=_DOWN))
+    assert (await setup.answer())[0] == P
+    assert setup.log == ["p open m", "p open m", "read", "p closed"]
+    assert setup.ledger.state(P).totals.failed == 0
+    assert setup.idle()
+
+
+async def test_it_is_resent_once_only() -> None:
+    stale = UpstreamUnavailableError("closed")
+    stale.resendable = True
+    setup = Setup(FakeProvider(refusal=stale))
+    assert (await setup.answer())[0] == Q
+    assert setup.log[:3] == ["p open m", "p open m", "q open vendor/m"]
+
+
+async def test_nothing_else_is_resent() -> None:
+    setup = Setup(FakeProvider(refusal=_DOWN))
+    await setup.answer()
+    assert setup.log[:2] == ["p open m", "q open vendor/m"]
+
+
+async def test_an_asked_chat_names_the_model_as_each_target_does() -> None:
+    setup = Setup(FakeProvider(refusal=_DOWN))
+    async with setup.dispatcher.open(setup.router.plan(chat()), chat()) as answer:
+        assert answer.target == Q

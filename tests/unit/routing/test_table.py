@@ -4,7 +4,7 @@ import pytest
 
 from ailb_server.domain.errors import ModelNotFoundError
 from ailb_server.domain.target import Target
-from ailb_server.routing.table import Offer, compile_table
+from ailb_server.routing.table import Alias, Offer, compile_table
 
 _A1, _A2 = Target("a", "m1"), Target("a", "vendor/m:2")
 _B1 = Target("b", "m1", weight=3)
@@ -33,14 +33,19 @@ def test_a_listed_name_wins_over_a_qualified_one() -> None:
 
 
 def test_aliases_stand_for_names_in_their_order() -> None:
-    table = compile_table(_OFFERS, {"best": ["b/m1", "vendor/m:2", "m1"], "m1": ["b/m1"]})
+    table = compile_table(
+        _OFFERS,
+        {"best": Alias(("b/m1", "vendor/m:2", "m1"), "failover", 2.0), "m1": Alias(("b/m1",))},
+    )
     assert table.resolve("best").targets == (_B1, _A2, _A1)
-    assert table.resolve("best").owned_by == "ailb"
+    best = table.resolve("best")
+    assert (best.owned_by, best.strategy, best.hedge_after_s) == ("ailb", "failover", 2.0)
+    assert table.resolve("m1").strategy is None
     assert table.resolve("m1").targets == (_B1,)
 
 
 def test_aliases_leave_out_what_nobody_offers() -> None:
-    table = compile_table(_OFFERS, {"some": ["nope", "m1"], "none": ["nope"]})
+    table = compile_table(_OFFERS, {"some": Alias(("nope", "m1")), "none": Alias(("nope",))})
     assert table.resolve("some").targets == (_A1, _B1)
     with pytest.raises(ModelNotFoundError):
         table.resolve("none")
@@ -56,5 +61,9 @@ def test_an_unknown_name_is_not_found() -> None:
 
 def test_targets_are_all_that_can_be_chosen() -> None:
     wanted = {("a", "m1"), ("a", "vendor/m:2"), ("b", "m1")}
-    assert compile_table(_OFFERS, {"x": ["m1"]}).targets() == wanted
+    assert compile_table(_OFFERS, {"x": Alias(("m1",))}).targets() == wanted
     assert compile_table(()).targets() == set()
+
+
+def test_what_an_alias_hides_can_still_be_chosen_by_its_qualified_name() -> None:
+    assert ("a", "m1") in compile_table(_OFFERS, {"m1": Alias(("b/m1",))}).targets()

@@ -14,7 +14,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for vendor in ("OPENAI", "ANTHROPIC", "OLLAMA"):
         for name in ("API_KEY", "BASE_URL", "MODELS"):
             monkeypatch.delenv(f"{vendor}_{name}", raising=False)
-    for name in ("OLLAMA_NUM_CTX", "AILB_CONFIG", "HOST"):
+    for name in ("OLLAMA_NUM_CTX", "AILB_CONFIG", "HOST", "VLLM_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -28,7 +28,7 @@ def faults(monkeypatch: pytest.MonkeyPatch, **variables: str) -> list[str]:
 
 
 def write(path: Path, text: str) -> Path:
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -141,6 +141,114 @@ def test_ports_must_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "GRPC_PORT" in line
 
 
+def test_the_pool_must_hold_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else our own full pool would look like a provider that does not answer."""
+    (line,) = faults(monkeypatch, UPSTREAM_POOL_SIZE="10")
+    assert "UPSTREAM_POOL_SIZE" in line
+    assert "MAX_CONCURRENT_REQUESTS" in line
+    monkeypatch.setenv("MAX_CONCURRENT_REQUESTS", "10")
+    assert load().settings.upstream_pool_size == 10
+    (line,) = faults(monkeypatch, MAX_CONCURRENT_REQUESTS="2000", UPSTREAM_POOL_SIZE="1999")
+    assert "UPSTREAM_POOL_SIZE" in line
+
+
+def test_every_contradiction_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = faults(monkeypatch, GRPC_PORT="8080", UPSTREAM_POOL_SIZE="1", CONNECT_TIMEOUT_S="601")
+    assert [line.partition(":")[0] for line in lines] == [
+        "CONNECT_TIMEOUT_S",
+        "UPSTREAM_POOL_SIZE",
+        "HTTP_PORT, GRPC_PORT, METRICS_PORT",
+    ]
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "VLLM_KEY"])
+@pytest.mark.parametrize("value", ["hunter2\u2019", "hunter\n2", "hunt\x7fer2", "hun\u00a0ter2"])
+def test_a_key_that_cannot_be_sent_is_refused_unquoted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
+) -> None:
+    keyed = "providers: [{name: a, base_url: http://x/v1, api_key_env: VLLM_KEY}]"
+    file = write(tmp_path / "a.yaml", keyed)
+    told = {"VLLM_KEY": "sk-x", name: value}
+    assert faults(monkeypatch, AILB_CONFIG=str(file), **told) == [
+        f"{name}: must be printable ASCII"
+    ]
+
+
+def test_the_whitespace_around_a_secret_is_not_part_of_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file that is mounted as a secret ends with a newline."""
+    keyed = (
+        "providers: [{name: a, base_url: http://x/v1, api_key_env: VLLM_KEY,"
+        " headers: {x-team: ' search '}}]"
+    )
+    monkeypatch.setenv("AILB_CONFIG", str(write(tmp_path / "a.yaml", keyed)))
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "VLLM_KEY"):
+        monkeypatch.setenv(name, " sk-x\r\n")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://h/x\n")
+    configuration = load()
+    keys = [p.api_key.get_secret_value() for p in configuration.providers if p.api_key]
+    assert keys == ["sk-x"] * 3
+    assert configuration.providers[2].headers == {"x-team": "search"}
+    url = configuration.settings.database_url
+    assert url is not None
+    assert url.get_secret_value() == "postgresql://h/x"
+
+
+def test_a_secret_of_whitespace_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "\n")
+    monkeypatch.setenv("DATABASE_URL", " ")
+    configuration = load()
+    assert configuration.providers == ()
+    assert configuration.settings.database_url is None
+    keyed = "providers: [{name: a, base_url: http://x/v1, api_key_env: VLLM_KEY}]"
+    file = write(tmp_path / "a.yaml", keyed)
+    (line,) = faults(monkeypatch, AILB_CONFIG=str(file), VLLM_KEY="\n")
+    assert line == "VLLM_KEY: the provider a needs it"
+
+
+def test_an_empty_variable_leaves_its_place_to_dotenv(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keyed = "providers: [{name: a, base_url: http://x/v1, api_key_env: VLLM_KEY}]"
+    path = write(tmp_path / "a.yaml", keyed)
+    write(tmp_path / ".env", f"AILB_CONFIG={path}\nVLLM_KEY=sk-x\n")
+    monkeypatch.setenv("AILB_CONFIG", "")
+    monkeypatch.setenv("VLLM_KEY", "")
+    (provider,) = load().providers
+    assert provider.api_key is not None
+
+
+def test_dotenv_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes("MODULE_ID=hunter2-\u00fc\n".encode("latin-1"))
+    with pytest.raises(SettingsError) as refused:
+        load()
+    assert refused.value.faults == (".env: is not UTF-8 text",)
+
+
+def test_dotenv_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("HTTP_PORT=9000\nMODULE_ID=m\n", encoding="utf-8-sig")
+    settings = load().settings
+    assert (settings.http_port, settings.module_id) == (9000, "m")
+
+
+def test_faults_of_the_environment_and_of_the_file_are_told_together(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = """
+        providers:
+          - {name: a, base_url: http://x/v1, api_key_env: NO_SUCH_KEY}
+          - {name: b, base_url: http://x/v1, api_key_env: NOR_THIS}
+          - {name: b, base_url: http://x/v1}
+    """
+    path = write(tmp_path / "ailb.yaml", file)
+    lines = faults(monkeypatch, HTTP_PORT="x", AILB_CONFIG=str(path))
+    assert [line.partition(":")[0] for line in lines] == ["HTTP_PORT", "NO_SUCH_KEY", "NOR_THIS"]
+    bad = write(tmp_path / "bad.yaml", "surprise: 1")
+    lines = faults(monkeypatch, HTTP_PORT="x", AILB_CONFIG=str(bad))
+    assert [line.partition(":")[0] for line in lines] == ["HTTP_PORT", str(bad)]
+
+
 def test_the_file_says_what_an_environment_cannot(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -175,6 +283,23 @@ def test_the_file_says_what_an_environment_cannot(
         ("providers: [{name: a, base_url: http://x/v1, kind: soap}]", "providers.0.kind"),
         ("providers: [{name: A B, base_url: http://x/v1}]", "providers.0.name"),
         ("surprise: 1", "surprise"),
+        ("[providers, aliases]", "must be a mapping, with providers and aliases"),
+        ("providers", "must be a mapping, with providers and aliases"),
+        ("[]", "must be a mapping"),
+        ("false", "must be a mapping"),
+        ("aliases: {a: [2024-99-99]}", "is not valid YAML"),
+        (
+            "providers: [{name: a, base_url: http://x/v1, headers: {x-team: hunter2\u2019}}]",
+            "providers.0.headers: the value of x-team must be printable ASCII",
+        ),
+        (
+            'providers: [{name: a, base_url: http://x/v1, headers: {"hunter2: x": y}}]',
+            "providers.0.headers: a name is not one that HTTP allows",
+        ),
+        (
+            "providers: [{name: a, base_url: http://x/v1, headers: {x-team: [hunter2]}}]",
+            "providers.0.headers.x-team",
+        ),
         ("providers: [{name: a, base_url: http://x/v1, api_key: hunter2}]", "api_key_env"),
         (
             "providers: [{name: a, base_url: http://x/v1}, {name: a, base_url: http://y/v1}]",
@@ -193,7 +318,22 @@ def test_a_bad_file_is_refused(
 ) -> None:
     (line,) = faults(monkeypatch, AILB_CONFIG=str(write(tmp_path / "a.yaml", text)))
     assert says in line
+    assert "a.yaml" in line or "NO_SUCH_KEY" in line or "twice" in line
     assert "hunter2" not in line
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "providers: []"])
+def test_a_file_may_say_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
+    monkeypatch.setenv("AILB_CONFIG", str(write(tmp_path / "a.yaml", text)))
+    assert load().providers == ()
+
+
+def test_a_file_that_is_not_utf8_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_bytes("# Schl\u00fcssel".encode("latin-1"))
+    assert faults(monkeypatch, AILB_CONFIG=str(path)) == [f"AILB_CONFIG: {path}: is not UTF-8 text"]
 
 
 def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

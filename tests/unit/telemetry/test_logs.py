@@ -2,11 +2,21 @@
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 
 import orjson
 import pytest
 
+from ailb_server.demo.server import DemoServer
+from ailb_server.domain.errors import AilbError
+from ailb_server.providers.anthropic_account import AnthropicAccount
+from ailb_server.providers.openai_account import OpenAIAccount
+from ailb_server.providers.upstream import Timeouts, Upstream
 from ailb_server.telemetry import logs
+
+KEY = "sk-very-secret"
+HEADERS = {"x-team": "x-team-secret"}
 
 
 def _line(message: str, *, failed: bool = False) -> dict[str, str]:
@@ -46,15 +56,95 @@ def test_an_exception_is_in_its_line() -> None:
     assert "ValueError: invalid literal" in _line("%s", failed=True)["error"]
 
 
-@pytest.mark.parametrize("log_format", ["json", "text"])
-def test_configures_the_root_logger(
-    log_format: logs.LogFormat, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(params=["json", "text"])
+def log_format(request: pytest.FixtureRequest) -> Iterator[logs.LogFormat]:
+    """Loggers that are put back."""
+    root, own = logging.getLogger(), logging.getLogger("ailb_server")
+    before = (root.level, own.level, list(root.handlers))
+    chosen: logs.LogFormat = request.param
+    yield chosen
+    root.setLevel(before[0])
+    own.setLevel(before[1])
+    root.handlers = before[2]
+
+
+def test_the_level_is_for_our_own_lines(
+    log_format: logs.LogFormat, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", [])
-    monkeypatch.setattr(root, "level", logging.NOTSET)
     logs.configure("debug", log_format)
-    (handler,) = root.handlers
-    assert isinstance(handler.formatter, logs.JsonFormatter) == (log_format == "json")
-    assert root.level == logging.DEBUG
-    assert logging.getLogger("openai").level == logging.WARNING
+    logging.getLogger("ailb_server.some.module").debug("ours")
+    logging.getLogger("ailb_server_of_another").info("not ours")
+    logging.getLogger("asyncio").warning("theirs, serious")
+    logging.getLogger("asyncio").info("theirs")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.startswith("{") for line in lines] == [log_format == "json"] * 2
+    assert "ours" in lines[0]
+    assert "serious" in lines[1]
+
+
+def test_errors_only_means_everybodys(
+    log_format: logs.LogFormat, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("error", log_format)
+    logging.getLogger("ailb_server.some.module").warning("ours")
+    logging.getLogger("asyncio").warning("theirs")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("their_own", [False, True])
+async def test_no_line_holds_a_key_however_much_is_logged(
+    log_format: logs.LogFormat, capsys: pytest.CaptureFixture[str], *, their_own: bool
+) -> None:
+    """A listing and a chat of each SDK and of aiohttp, to a server that is there and to none."""
+    logs.configure("debug", log_format)
+    names = ("httpx2", "httpcore2", "openai", "anthropic", "aiohttp", "grpc", "asyncio", "hpack")
+    chatty = {name: logging.getLogger(name) for name in names}
+    before = {name: logger.level for name, logger in chatty.items()}
+    try:
+        # As OPENAI_LOG=debug and ANTHROPIC_LOG=debug do it, later than we configure.
+        for logger in chatty.values():
+            logger.setLevel(logging.DEBUG if their_own else logging.NOTSET)
+        await _call_providers()
+    finally:
+        for name, logger in chatty.items():
+            logger.setLevel(before[name])
+    told = capsys.readouterr()
+    assert KEY not in told.err + told.out
+    assert "x-team-secret" not in told.err + told.out
+
+
+async def _call_providers() -> None:
+    demo = DemoServer()
+    url = await demo.start()
+    try:
+        for base_url in (url, "http://127.0.0.1:9/v1"):
+            await _chat(OpenAIAccount("o", base_url, KEY, headers=HEADERS))
+            # No HTTP client sends this one, and httpcore2 says what it was.
+            for key in (KEY, f"{KEY}\n"):
+                await _list(OpenAIAccount("o", base_url, key, headers=HEADERS))
+                await _list(AnthropicAccount("a", base_url, key, headers=HEADERS))
+    finally:
+        await demo.stop()
+
+
+async def _chat(account: OpenAIAccount) -> None:
+    upstream = Upstream("p", timeouts=Timeouts(2, 2, 2, 4), pool_size=1)
+    try:
+        template = await account.template("/chat/completions")
+        with suppress(AilbError):
+            async with upstream.post(template.url, template.headers, b"{}") as reply:
+                await reply.read_all()
+    finally:
+        await upstream.close()
+        await account.close()
+
+
+async def _list(account: OpenAIAccount | AnthropicAccount) -> None:
+    try:
+        with suppress(AilbError):
+            if isinstance(account, OpenAIAccount):
+                await account.list_models()
+            else:
+                await account.models()
+    finally:
+        await account.close()

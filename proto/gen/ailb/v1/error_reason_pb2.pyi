@@ -84,6 +84,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A fault of AILB; the request id finds it in the log. INTERNAL, HTTP 500.
     Example: {"reason": "INTERNAL_ERROR", "domain": "ailb", "metadata": {"request_id": "5b0c…"}}
     """
+    ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 16
+    """This instance ends; another one answers. UNAVAILABLE, HTTP 503.
+    Example: {"reason": "SHUTTING_DOWN", "domain": "ailb", "metadata": {}}
+    """
+    ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 17
+    """This server has no such method. UNIMPLEMENTED, HTTP 501.
+    Example: {"reason": "NOT_IMPLEMENTED", "domain": "ailb", "metadata": {"method": "/ailb.v1.ChatService/Sing"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every error that a caller of AILB can meet: the `reason` of the `google.rpc.ErrorInfo` that each
@@ -152,5 +160,13 @@ Example: {"reason": "OVERLOADED", "domain": "ailb", "metadata": {}}
 ERROR_REASON_INTERNAL_ERROR: ErrorReason.ValueType  # 15
 """A fault of AILB; the request id finds it in the log. INTERNAL, HTTP 500.
 Example: {"reason": "INTERNAL_ERROR", "domain": "ailb", "metadata": {"request_id": "5b0c…"}}
+"""
+ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 16
+"""This instance ends; another one answers. UNAVAILABLE, HTTP 503.
+Example: {"reason": "SHUTTING_DOWN", "domain": "ailb", "metadata": {}}
+"""
+ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 17
+"""This server has no such method. UNIMPLEMENTED, HTTP 501.
+Example: {"reason": "NOT_IMPLEMENTED", "domain": "ailb", "metadata": {"method": "/ailb.v1.ChatService/Sing"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

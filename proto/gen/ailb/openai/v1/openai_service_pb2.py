@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#ailb/openai/v1/openai_service.proto\x12\x0e\x61ilb.openai.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"G\n\x1b\x43reateChatCompletionRequest\x12(\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBodyR\x04\x62ody2\x90\x01\n\rOpenAIService\x12\x7f\n\x14\x43reateChatCompletion\x12+.ailb.openai.v1.CreateChatCompletionRequest\x1a\x14.google.api.HttpBody\"\"\x82\xd3\xe4\x93\x02\x1c\"\x14/v1/chat/completions:\x04\x62ody0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#ailb/openai/v1/openai_service.proto\x12\x0e\x61ilb.openai.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"G\n\x1b\x43reateChatCompletionRequest\x12(\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBodyR\x04\x62ody\"C\n\x17\x43reateCompletionRequest\x12(\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBodyR\x04\x62ody\"B\n\x16\x43reateEmbeddingRequest\x12(\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBodyR\x04\x62ody2\xf3\x02\n\rOpenAIService\x12\x7f\n\x14\x43reateChatCompletion\x12+.ailb.openai.v1.CreateChatCompletionRequest\x1a\x14.google.api.HttpBody\"\"\x82\xd3\xe4\x93\x02\x1c\"\x14/v1/chat/completions:\x04\x62ody0\x01\x12r\n\x10\x43reateCompletion\x12\'.ailb.openai.v1.CreateCompletionRequest\x1a\x14.google.api.HttpBody\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x0f/v1/completions:\x04\x62ody0\x01\x12m\n\x0f\x43reateEmbedding\x12&.ailb.openai.v1.CreateEmbeddingRequest\x1a\x14.google.api.HttpBody\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x0e/v1/embeddings:\x04\x62odyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,8 +35,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_OPENAISERVICE'].methods_by_name['CreateChatCompletion']._loaded_options = None
   _globals['_OPENAISERVICE'].methods_by_name['CreateChatCompletion']._serialized_options = b'\202\323\344\223\002\034\"\024/v1/chat/completions:\004body'
+  _globals['_OPENAISERVICE'].methods_by_name['CreateCompletion']._loaded_options = None
+  _globals['_OPENAISERVICE'].methods_by_name['CreateCompletion']._serialized_options = b'\202\323\344\223\002\027\"\017/v1/completions:\004body'
+  _globals['_OPENAISERVICE'].methods_by_name['CreateEmbedding']._loaded_options = None
+  _globals['_OPENAISERVICE'].methods_by_name['CreateEmbedding']._serialized_options = b'\202\323\344\223\002\026\"\016/v1/embeddings:\004body'
   _globals['_CREATECHATCOMPLETIONREQUEST']._serialized_start=112
   _globals['_CREATECHATCOMPLETIONREQUEST']._serialized_end=183
-  _globals['_OPENAISERVICE']._serialized_start=186
-  _globals['_OPENAISERVICE']._serialized_end=330
+  _globals['_CREATECOMPLETIONREQUEST']._serialized_start=185
+  _globals['_CREATECOMPLETIONREQUEST']._serialized_end=252
+  _globals['_CREATEEMBEDDINGREQUEST']._serialized_start=254
+  _globals['_CREATEEMBEDDINGREQUEST']._serialized_end=320
+  _globals['_OPENAISERVICE']._serialized_start=323
+  _globals['_OPENAISERVICE']._serialized_end=694
 # @@protoc_insertion_point(module_scope)

@@ -36,6 +36,12 @@ class OpenAIServiceStub:
     def __new__(cls, channel: _aio.Channel) -> OpenAIServiceAsyncStub: ...
     CreateChatCompletion: _grpc.UnaryStreamMultiCallable[_openai_service_pb2.CreateChatCompletionRequest, _httpbody_pb2.HttpBody]
     """Serves `POST /v1/chat/completions`: one message with the JSON body, or server-sent events."""
+    CreateCompletion: _grpc.UnaryStreamMultiCallable[_openai_service_pb2.CreateCompletionRequest, _httpbody_pb2.HttpBody]
+    """Serves `POST /v1/completions`, the older form: one message with the JSON body, or server-sent
+    events.
+    """
+    CreateEmbedding: _grpc.UnaryUnaryMultiCallable[_openai_service_pb2.CreateEmbeddingRequest, _httpbody_pb2.HttpBody]
+    """Serves `POST /v1/embeddings`: the JSON body."""
 
 @_typing.type_check_only
 class OpenAIServiceAsyncStub(OpenAIServiceStub):
@@ -44,6 +50,12 @@ class OpenAIServiceAsyncStub(OpenAIServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateChatCompletion: _aio.UnaryStreamMultiCallable[_openai_service_pb2.CreateChatCompletionRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """Serves `POST /v1/chat/completions`: one message with the JSON body, or server-sent events."""
+    CreateCompletion: _aio.UnaryStreamMultiCallable[_openai_service_pb2.CreateCompletionRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Serves `POST /v1/completions`, the older form: one message with the JSON body, or server-sent
+    events.
+    """
+    CreateEmbedding: _aio.UnaryUnaryMultiCallable[_openai_service_pb2.CreateEmbeddingRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Serves `POST /v1/embeddings`: the JSON body."""
 
 class OpenAIServiceServicer(metaclass=_abc_1.ABCMeta):
     """Serves the OpenAI REST wire format, byte for byte."""
@@ -55,5 +67,23 @@ class OpenAIServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
         """Serves `POST /v1/chat/completions`: one message with the JSON body, or server-sent events."""
+
+    @_abc_1.abstractmethod
+    def CreateCompletion(
+        self,
+        request: _openai_service_pb2.CreateCompletionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
+        """Serves `POST /v1/completions`, the older form: one message with the JSON body, or server-sent
+        events.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateEmbedding(
+        self,
+        request: _openai_service_pb2.CreateEmbeddingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Serves `POST /v1/embeddings`: the JSON body."""
 
 def add_OpenAIServiceServicer_to_server(servicer: OpenAIServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

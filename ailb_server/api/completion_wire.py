@@ -1,0 +1,43 @@
+"""OpenAI's older completion request, from bytes to a domain value. Pure."""
+
+from ailb_server.api.request_fields import (
+    OWN_TYPES,
+    FieldTypes,
+    check_types,
+    model_of,
+    object_of,
+)
+from ailb_server.domain.chat import OWN_FIELDS, ChatRequest, Operation
+
+_TYPES: FieldTypes = {
+    # Without one the model begins a document of its own, so it is not required.
+    "prompt": ((str, list), "a string or an array"),
+    "stream": ((bool,), "a boolean"),
+    "stream_options": ((dict,), "an object"),
+    "temperature": ((int, float), "a number"),
+    "top_p": ((int, float), "a number"),
+    "n": ((int,), "an integer"),
+    "best_of": ((int,), "an integer"),
+    "max_tokens": ((int,), "an integer"),
+    "stop": ((str, list), "a string or an array"),
+    "suffix": ((str,), "a string"),
+    "echo": ((bool,), "a boolean"),
+    **OWN_TYPES,
+}
+
+
+def parse_completion_request(body: bytes) -> ChatRequest:
+    """Raises InvalidRequestError, with the fact `param` where a field is at fault."""
+    fields = object_of(body)
+    model = model_of(fields)
+    check_types(fields, _TYPES)
+    options = fields.get("stream_options") or {}
+    return ChatRequest(
+        model=model,
+        stream=bool(fields.get("stream")),
+        include_usage=bool(options.get("include_usage")),
+        body=body,
+        fields=fields,
+        own_fields=OWN_FIELDS.intersection(fields),
+        operation=Operation.COMPLETION,
+    )

@@ -1,0 +1,197 @@
+"""What this instance has seen of one target, and whether it may be asked now."""
+
+import logging
+import math
+from dataclasses import dataclass, field
+
+from ailb_server.domain.chat import TokenUsage
+from ailb_server.domain.errors import (
+    UpstreamError,
+    UpstreamMisconfiguredError,
+    UpstreamRateLimitedError,
+)
+from ailb_server.routing.breaker import Breaker, BreakerRules, Ticket
+from ailb_server.routing.ewma import Ewma, PeakEwma
+from ailb_server.routing.histogram import Histogram
+
+# Where a provider that limits AILB does not say until when. Short and never longer: a request too
+# large for the limit is refused each time, and must not keep all others away.
+DEFAULT_COOL_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Totals:
+    """Attempts and what they took, since the start. Times of day are seconds since 1970."""
+
+    attempts: int = 0
+    successful: int = 0
+    failed: int = 0
+    rejected: int = 0
+    abandoned: int = 0
+    last_success_at: float | None = None
+    last_failure_at: float | None = None
+    last_failure: str = ""
+    usage: TokenUsage = field(default_factory=TokenUsage)
+    cost_micro_dollars: int = 0
+
+
+class TargetState:
+    """One target's. `ready_at` is the one number that a plan reads: before it, it is skipped."""
+
+    __slots__ = (
+        "_dark",
+        "breaker",
+        "completion",
+        "cool_until",
+        "first_chunk",
+        "in_flight",
+        "latencies",
+        "latency",
+        "limited",
+        "name",
+        "ready_at",
+        "totals",
+        "ttfts",
+        "waiting",
+    )
+
+    def __init__(self, name: str, rules: BreakerRules) -> None:
+        self.name = name
+        self.in_flight = 0
+        self.breaker = Breaker(rules)
+        self.cool_until = 0.0
+        # Whether it cools because its provider limits AILB's rate.
+        self.limited = False
+        self.ready_at = 0.0
+        self.totals = Totals()
+        self.latency = Ewma()
+        self.latencies = Histogram()
+        self.ttfts = Histogram()
+        self.completion = Ewma()
+        # By whether it was streamed: the first chunk of an unstreamed answer is all of it.
+        self.first_chunk = {True: PeakEwma(), False: PeakEwma()}
+        # When the attempts began that still wait for their first chunk, oldest first.
+        self.waiting: dict[int, float] = {}
+        self._dark = False
+
+    @property
+    def consecutive_failures(self) -> int:
+        """Failures that speak against the target, since its last whole answer."""
+        return self.breaker.failures_in_row
+
+    def admits(self, now: float) -> bool:
+        """Whether it may be asked."""
+        return self.ready_at <= now and self.breaker.probe_until <= now
+
+    def admits_last_resort(self, now: float) -> bool:
+        """Whether a request that nobody else can answer may try it, though its circuit is open.
+
+        One at a time, so that it costs a target in trouble next to nothing; never while it cools.
+        """
+        return self.cool_until <= now and self.breaker.probe_until <= now
+
+    def well(self) -> bool:
+        """Nothing speaks against it."""
+        return self.breaker.failures_in_row == 0
+
+    def blocked_by(self, now: float) -> str:
+        """Why it may not be asked: `credential`, `open`, `cooling` or `probing`; else empty."""
+        if self.breaker.open_until > now:
+            return "credential" if self._dark else "open"
+        if self.cool_until > now:
+            return "cooling"
+        return "probing" if self.breaker.probe_until > now else ""
+
+    def expected_first_chunk_s(self, now: float, *, stream: bool) -> float:
+        """Peak-EWMA of the time to the first chunk; infinite if unknown.
+
+        At least as long as the longest wait that lasts now: a target that hangs gives no samples.
+        """
+        value = self.first_chunk[stream].value
+        if value is None:
+            return math.inf
+        if self.waiting:
+            return max(value, now - next(iter(self.waiting.values())))
+        return value
+
+    def answered(self, ticket: Ticket, waited_s: float, now: float, *, stream: bool) -> None:
+        """The first chunk is there."""
+        self._alive(ticket)
+        self.first_chunk[stream].observe(waited_s, now)
+        if stream:
+            self.ttfts.observe(waited_s)
+        if self._dark:
+            self._dark = False
+            _log.warning("target %s: its credential is accepted again", self.name)
+
+    def succeeded(self, ticket: Ticket, took_s: float, now: float, at: float) -> None:
+        """A whole answer."""
+        self.breaker.succeeded(ticket, now)
+        self.latency.observe(took_s)
+        self.latencies.observe(took_s)
+        self.totals.successful += 1
+        self.totals.last_success_at = at
+
+    def failed(self, ticket: Ticket, error: UpstreamError, now: float, at: float) -> None:
+        """Counts, cools and opens, as the error's class says."""
+        self.totals.failed += 1
+        self.totals.last_failure_at = at
+        self.totals.last_failure = error.reason.value
+        if error.darkens:
+            self._darken(ticket, error, now)
+        else:
+            self.breaker.abandoned(ticket)
+        self._cool(error, now)
+        self.ready_at = max(self.cool_until, self.breaker.open_until)
+
+    def _cool(self, error: UpstreamError, now: float) -> None:
+        limited, seconds = isinstance(error, UpstreamRateLimitedError), error.retry_after_s
+        if limited and seconds is None:
+            seconds = DEFAULT_COOL_S
+        if seconds is not None:
+            self.limited = limited
+            self.cool_until = max(self.cool_until, now + seconds)
+
+    def _darken(self, ticket: Ticket, error: UpstreamError, now: float) -> None:
+        credential = isinstance(error, UpstreamMisconfiguredError)
+        before = self.breaker.open_until
+        self.breaker.failed(ticket, now, credential=credential)
+        if credential and not self._dark:
+            self._dark = True
+            _log.error("target %s: its provider refuses AILB's credential", self.name)
+        elif self.breaker.open_until != before and not self._dark:
+            _log.warning(
+                "target %s: circuit open for %.1f s after %s",
+                self.name,
+                self.breaker.open_until - now,
+                error.reason.value,
+            )
+
+    def rejected(self, ticket: Ticket) -> None:
+        """It refused a caller's request: alive, and no fault of its own."""
+        self.totals.rejected += 1
+        self._alive(ticket)
+
+    def _alive(self, ticket: Ticket) -> None:
+        self.breaker.answered(ticket)
+        self.ready_at = max(self.cool_until, self.breaker.open_until)
+
+    def abandoned(self, ticket: Ticket) -> None:
+        """The caller left, another target was faster, or AILB failed."""
+        self.totals.abandoned += 1
+        self.breaker.abandoned(ticket)
+
+    def used(self, usage: TokenUsage, cost_micro_dollars: int) -> None:
+        """Tokens and cost of an answer, whole or not."""
+        old = self.totals.usage
+        self.totals.usage = TokenUsage(
+            prompt=old.prompt + usage.prompt,
+            completion=old.completion + usage.completion,
+            cached=old.cached + usage.cached,
+            cache_write=old.cache_write + usage.cache_write,
+            reasoning=old.reasoning + usage.reasoning,
+        )
+        self.totals.cost_micro_dollars += cost_micro_dollars
+        self.completion.observe(usage.completion)
