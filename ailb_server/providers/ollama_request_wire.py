@@ -202,8 +202,9 @@ def _ignored(fields: JsonObject) -> set[str]:
     wanted = fields.get("response_format", {})
     found |= unheeded(wanted, {"type", "json_schema"}, "response_format")
     # The name is a label, and schemas are always enforced.
-    named = wanted.get("json_schema") or {}
-    found |= unheeded(named, {"name", "schema", "strict"}, "response_format.json_schema")
+    named = wanted.get("json_schema")
+    if isinstance(named, dict):
+        found |= unheeded(named, {"name", "schema", "strict"}, "response_format.json_schema")
     if {"max_completion_tokens", "max_tokens"} <= fields.keys():
         found.add("max_tokens")
     # Ollama's models call several tools if they like.

@@ -22,7 +22,7 @@ from tests.wire.compatibility import (
     judge,
     sdk,
 )
-from tests.wire.compatibility.outcome import expected, request_with
+from tests.wire.compatibility.outcome import expected, request_with, translate
 
 _EACH_KIND = pytest.mark.parametrize("kind", KINDS)
 _EACH_PROBE = pytest.mark.parametrize("probe", PROBES, ids=lambda probe: str(probe.name))
@@ -116,3 +116,11 @@ def _read(value: Any, path: str) -> Json:
     for key in path.split("."):
         value = value[int(key) if isinstance(value, list) else key]
     return value
+
+
+@_EACH_KIND
+@pytest.mark.parametrize("odd", [None, True, 0, "x", [], ["x"], {}, {"x": [1]}])
+def test_whatever_stands_anywhere_is_sent_or_refused(kind: str, odd: Json) -> None:
+    for probe in PROBES:
+        for fields in audit.with_each_replaced(probe, odd):
+            translate(kind, fields, probe.facts)

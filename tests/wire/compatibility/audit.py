@@ -68,6 +68,15 @@ def unnoticed(kind: str, probe: Probe) -> Iterator[str]:
             yield path
 
 
+def with_each_replaced(probe: Probe, value: Json) -> Iterator[JsonObject]:
+    """The probe's request with one after the other of its members and items replaced."""
+    fields = request_with(probe)
+    for place in _places(probe.fields):
+        changed = deepcopy(fields)
+        _at(changed, place[:-1])[place[-1]] = value
+        yield changed
+
+
 def _places(value: Json, at: Place = ()) -> Iterator[Place]:
     """Every member and item below `at`, but those of opaque data and the messages themselves."""
     for key, inner in _items(value):
