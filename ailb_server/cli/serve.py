@@ -6,7 +6,7 @@ import logging
 import typer
 
 from ailb_server.app import START_ERRORS, VERSION, Gateway
-from ailb_server.cli.running import Signals, started, unless
+from ailb_server.cli.running import Signals, settle, started, unless
 from ailb_server.local.addresses import authority
 from ailb_server.local.resources import data_dir
 from ailb_server.settings import Configuration, SettingsError
@@ -36,6 +36,7 @@ async def run(configuration: Configuration) -> int:
         if port is None:
             _log.info("stopped before the start was over")
             return 0
+        settle()
         _log.info("AILB %s serves on %s", VERSION, authority(settings.host, port))
         _warn_if_open(settings.host)
         await signals.end.wait()

@@ -3,7 +3,7 @@
 import typer
 
 from ailb_server.app import START_ERRORS
-from ailb_server.cli.running import Signals, started, unless
+from ailb_server.cli.running import Signals, settle, started, unless
 from ailb_server.local.up import UP_ERRORS, Everything, PartDiedError
 from ailb_server.settings import Configuration
 
@@ -17,6 +17,7 @@ async def run(configuration: Configuration) -> int:
             running = await started(signals, everything.start())
             if running is None:
                 return 0
+            settle()
             typer.echo(running.banner())
             await unless(signals.end, everything.watch())
         except PartDiedError as error:

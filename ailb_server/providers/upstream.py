@@ -68,7 +68,9 @@ class Reply:
         """The whole body, bounded by MAX_BODY_BYTES."""
         pieces: list[bytes] = []
         size = 0
-        while piece := await self.read():
+        # Not until an empty read: that would be one more timed read for each answer.
+        while not self._response.content.at_eof():
+            piece = await self.read()
             size += len(piece)
             if size > MAX_BODY_BYTES:
                 raise UpstreamUnavailableError(

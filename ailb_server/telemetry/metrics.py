@@ -1,5 +1,7 @@
 """Every Prometheus metric, by name."""
 
+from typing import Any, TypeVar
+
 from prometheus_client import (
     GC_COLLECTOR,
     PLATFORM_COLLECTOR,
@@ -17,6 +19,8 @@ from ailb_server.domain.target import Target
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 # Model names come from providers' listings: past this many pairs, further ones share a label.
 MAX_TARGET_LABELS = 100
+M = TypeVar("M", Counter, Histogram)
+
 _OTHER = "other"
 _NONE = "none"
 
@@ -63,6 +67,7 @@ class Metrics:
         )
         self.active = Gauge("ailb_active_chats", "Requests that run.", registry=self.registry)
         self._labels: dict[tuple[str, str], tuple[str, str]] = {}
+        self._children: dict[tuple[object, ...], Any] = {}
 
     def exposition(self) -> bytes:
         """Prometheus's text format, of type CONTENT_TYPE."""
@@ -72,19 +77,19 @@ class Metrics:
         """An attempt's first chunk, or its failure's reason."""
         labels = self._target(target)
         if failure is None:
-            self._upstream.labels(*labels).observe(seconds)
+            _child(self._children, self._upstream, *labels).observe(seconds)
         else:
-            self._attempts.labels(*labels, failure.lower()).inc()
+            _child(self._children, self._attempts, *labels, failure.lower()).inc()
 
     def ended(self, target: Target | None, outcome: str, total_s: float) -> None:
         """A chat's end. `outcome` is `ok`, `cancelled` or an error's reason: a closed set."""
         labels = self._target(target)
-        self._requests.labels(*labels, outcome).inc()
-        self._total.labels(*labels).observe(total_s)
+        _child(self._children, self._requests, *labels, outcome).inc()
+        _child(self._children, self._total, *labels).observe(total_s)
 
     def first_token(self, target: Target, seconds: float) -> None:
         """A streamed chat's first chunk."""
-        self._first_token.labels(*self._target(target)).observe(seconds)
+        _child(self._children, self._first_token, *self._target(target)).observe(seconds)
 
     def overhead(self, seconds: float) -> None:
         """What AILB itself added before the first byte."""
@@ -102,9 +107,9 @@ class Metrics:
         )
         for kind, count in counts:
             if count:
-                self._tokens.labels(*labels, kind).inc(count)
+                _child(self._children, self._tokens, *labels, kind).inc(count)
         if cost_micro_dollars:
-            self._cost.labels(*labels).inc(cost_micro_dollars)
+            _child(self._children, self._cost, *labels).inc(cost_micro_dollars)
 
     def _target(self, target: Target | None) -> tuple[str, str]:
         if target is None:
@@ -125,3 +130,15 @@ class Metrics:
         return Histogram(
             name, text, ("provider", "model"), buckets=_SECONDS, registry=self.registry
         )
+
+
+def _child(children: dict[tuple[object, ...], Any], metric: M, *labels: str) -> M:
+    """As `metric.labels`, which takes a lock and checks the names each time.
+
+    Bounded as the labels are: targets, and closed sets.
+    """
+    key = (metric, *labels)
+    child: M | None = children.get(key)
+    if child is None:
+        child = children[key] = metric.labels(*labels)
+    return child
