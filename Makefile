@@ -61,7 +61,7 @@ generate: install-dev .deps ## Generates code, Envoy's descriptors and documents
 	$(BIN)/buf build -o envoy/ailb.binpb --as-file-descriptor-set --exclude-source-info
 	$(BIN)/python -m docs.generator
 
-docs: install-dev ## Writes what documents tell of settings, errors and decisions
+docs: install-dev ## Writes what documents tell of settings, errors, decisions and parameters
 	$(BIN)/python -m docs.generator
 
 bench: install-dev ## Measures AILB beside the bare upstream, for about 90 s

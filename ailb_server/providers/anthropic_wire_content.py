@@ -8,7 +8,14 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from ailb_server.domain.chat import Json, JsonObject
-from ailb_server.providers.request_fields import name_at, object_at, objects_at, refused, text_at
+from ailb_server.providers.request_fields import (
+    name_at,
+    object_at,
+    objects_at,
+    refused,
+    text_at,
+    unheeded,
+)
 
 USER_PARTS = frozenset({"text", "image_url", "file"})
 ASSISTANT_PARTS = frozenset({"text", "refusal"})
@@ -17,6 +24,7 @@ TEXT_PARTS = frozenset({"text"})
 
 _IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _PDF = "application/pdf"
+_WHERE = "messages.content"
 
 _Block: TypeAlias = Callable[[JsonObject, str, set[str]], JsonObject]
 
@@ -40,8 +48,7 @@ def blocks(content: Json, param: str, parts: frozenset[str], ignored: set[str]) 
         if not isinstance(kind, str) or kind not in parts:
             raise refused(f"{path}.type", "is not a kind of content that this provider takes here")
         block = _BLOCKS[kind](part, path, ignored)
-        if "prompt_cache_breakpoint" in part:
-            ignored.add("prompt_cache_breakpoint")
+        ignored |= unheeded(part, {"type", kind, "cache_control"}, _WHERE)
         if block.get("text", "x").strip():
             found.append(_cached(block, part))
     return found
@@ -72,8 +79,8 @@ def _image(part: JsonObject, path: str, ignored: set[str]) -> JsonObject:
     image = object_at(part.get("image_url"), f"{path}.image_url")
     param = f"{path}.image_url.url"
     url = name_at(image.get("url"), param)
-    if image.get("detail") not in (None, "auto"):
-        ignored.add("image_url.detail")
+    known = {"url", "detail"} if image.get("detail") == "auto" else {"url"}
+    ignored |= unheeded(image, known, f"{_WHERE}.image_url")
     if url[:5].lower() == "data:":
         media_type, data = _data_url(url, param)
         media_type = "image/jpeg" if media_type == "image/jpg" else media_type
@@ -87,11 +94,13 @@ def _image(part: JsonObject, path: str, ignored: set[str]) -> JsonObject:
     return {"type": "image", "source": source}
 
 
-def _file(part: JsonObject, path: str, _: set[str]) -> JsonObject:
+def _file(part: JsonObject, path: str, ignored: set[str]) -> JsonObject:
     file = object_at(part.get("file"), f"{path}.file")
+    source = "file_id" if file.get("file_id") is not None else "file_data"
+    ignored |= unheeded(file, {source, "filename"}, f"{_WHERE}.file")
     param = f"{path}.file.file_data"
     block: JsonObject = {"type": "document"}
-    if file.get("file_id") is not None:
+    if source == "file_id":
         file_id = text_at(file["file_id"], f"{path}.file.file_id")
         block["source"] = {"type": "file", "file_id": file_id}
     else:

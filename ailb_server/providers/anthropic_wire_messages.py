@@ -24,11 +24,21 @@ from ailb_server.providers.request_fields import (
     objects_at,
     refused,
     text_at,
+    unheeded,
 )
 
 THINKING_BLOCKS = frozenset({"thinking", "redacted_thinking"})
 # Turns that were written in another provider's way of calling or speaking.
 _NOT_TAKEN = ("function_call", "audio")
+_SAID = frozenset({"role", "content"})
+_ANSWERED = _SAID | {
+    "refusal",
+    "tool_calls",
+    "thinking_blocks",
+    "reasoning_content",
+    *_NOT_TAKEN,
+}
+_MEMBERS = {"assistant": _ANSWERED, "tool": _SAID | {"tool_call_id"}}
 
 
 class Conversation:
@@ -51,10 +61,10 @@ class Conversation:
 
     def add(self, message: JsonObject, param: str) -> None:
         """Takes the next message. Raises InvalidRequestError."""
-        for name in ("name", "cache_control"):
-            if message.get(name) is not None:
-                self.ignored.add(f"messages.{name}")
-        match message.get("role"):
+        role = message.get("role")
+        known = _MEMBERS.get(role, _SAID) if isinstance(role, str) else _SAID
+        self.ignored |= unheeded(message, known, "messages")
+        match role:
             case "system" | "developer":
                 self._told += self._blocks(message, param, TEXT_PARTS)
             case "user":
@@ -139,7 +149,7 @@ def assistant_blocks(message: JsonObject, param: str, ignored: set[str]) -> list
     if message.get("refusal") is not None:
         found += text_blocks(text_at(message["refusal"], f"{param}.refusal"))
     calls = objects_at(message.get("tool_calls"), f"{param}.tool_calls")
-    return found + [_tool_use(call, path) for call, path in calls]
+    return found + [_tool_use(call, path, ignored) for call, path in calls]
 
 
 def _thinking(block: JsonObject, path: str) -> JsonObject:
@@ -149,10 +159,13 @@ def _thinking(block: JsonObject, path: str) -> JsonObject:
     return {name: value for name, value in block.items() if name != "index"}
 
 
-def _tool_use(call: JsonObject, path: str) -> JsonObject:
+def _tool_use(call: JsonObject, path: str, ignored: set[str]) -> JsonObject:
     if call.get("type", "function") != "function":
         raise refused(f"{path}.type", "must be `function` for this provider")
     function = object_at(call.get("function"), f"{path}.function")
+    # A stream's chunks give calls an index, which clients may keep.
+    ignored |= unheeded(call, {"id", "type", "function", "index"}, "messages.tool_calls")
+    ignored |= unheeded(function, {"name", "arguments"}, "messages.tool_calls.function")
     return {
         "type": "tool_use",
         "id": name_at(call.get("id"), f"{path}.id"),

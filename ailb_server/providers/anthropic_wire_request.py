@@ -16,7 +16,7 @@ from ailb_server.providers.anthropic_wire_models import ModelFacts
 from ailb_server.providers.anthropic_wire_reasoning import reasoning
 from ailb_server.providers.anthropic_wire_schema import enforceable
 from ailb_server.providers.anthropic_wire_tools import is_forced, tools_and_choice
-from ailb_server.providers.request_fields import object_at, refused, text_at
+from ailb_server.providers.request_fields import asks, object_at, refused, text_at, unheeded
 
 # The API insists on `max_tokens`; this is for a model whose own limit no listing has told.
 DEFAULT_MAX_TOKENS = 8192
@@ -86,6 +86,7 @@ def _fields(request: ChatRequest, model: str, facts: ModelFacts) -> tuple[JsonOb
         asked.get("tools"),
         asked.get("tool_choice"),
         parallel=asked.get("parallel_tool_calls") is not False,
+        ignored=ignored,
     )
     max_tokens = _max_tokens(asked, facts)
     fields: JsonObject = {"model": model, "max_tokens": max_tokens}
@@ -127,13 +128,28 @@ def _check(asked: Mapping[str, Json]) -> None:
 
 
 def _unknown(asked: Mapping[str, Json], own: frozenset[str]) -> set[str]:
-    """The parameters that have no counterpart, unless they ask for nothing."""
+    """What has no counterpart, unless it asks for nothing."""
     return {
         name
         for name, value in asked.items()
-        if name not in _TRANSLATED | _PASSED | _NOT_TAKEN | own
-        and not (value is None or value is False or value in ({}, []))
-    }
+        if name not in _TRANSLATED | _PASSED | _NOT_TAKEN | own and asks(name, value)
+    } | _unheeded_within(asked)
+
+
+def _unheeded_within(asked: Mapping[str, Json]) -> set[str]:
+    """What of the parameters that are carried is not."""
+    found = unheeded(asked.get("stream_options") or {}, {"include_usage"}, "stream_options")
+    wanted = asked.get("response_format")
+    if isinstance(wanted, dict):
+        found |= unheeded(wanted, {"type", "json_schema"}, "response_format")
+        named = wanted.get("json_schema")
+        if isinstance(named, dict):
+            # The name is a label, and schemas are always enforced.
+            known = {"name", "schema", "strict"}
+            found |= unheeded(named, known, "response_format.json_schema")
+    if asked.get("max_completion_tokens") is not None and asked.get("max_tokens") is not None:
+        found.add("max_tokens")
+    return found
 
 
 def _max_tokens(asked: Mapping[str, Json], facts: ModelFacts) -> int:

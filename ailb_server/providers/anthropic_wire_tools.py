@@ -5,20 +5,30 @@ Source: anthropic 2.11 `types/tool_param.py`, `types/tool_choice_*_param.py`.
 
 from ailb_server.domain.chat import Json, JsonObject
 from ailb_server.providers.anthropic_wire_schema import enforceable
-from ailb_server.providers.request_fields import name_at, object_at, objects_at, refused
+from ailb_server.providers.request_fields import (
+    name_at,
+    object_at,
+    objects_at,
+    refused,
+    unheeded,
+)
 
 _MODES = {"none": "none", "auto": "auto", "required": "any"}
 _FORCED = frozenset({"any", "tool"})
+_FUNCTION = frozenset({"name", "description", "parameters", "strict"})
 
 
 def tools_and_choice(
-    tools: Json, choice: Json, *, parallel: bool
+    tools: Json, choice: Json, *, parallel: bool, ignored: set[str]
 ) -> tuple[list[JsonObject], JsonObject | None]:
     """`tools` and `tool_choice`; a choice of None is the API's default. Raises InvalidRequestError.
 
-    `allowed_tools` keeps only the tools allowed, because the API has no such choice.
+    `allowed_tools` keeps only the tools allowed, because the API has no such choice. What else is
+    said of a tool or of the choice is added to `ignored`.
     """
-    found = [_tool(tool, path) for tool, path in objects_at(tools, "tools")]
+    found = [_tool(tool, path, ignored) for tool, path in objects_at(tools, "tools")]
+    if isinstance(choice, dict):
+        ignored |= _unheeded_choice(choice)
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         allowed = object_at(choice.get("allowed_tools"), "tool_choice.allowed_tools")
         found = _allowed(found, allowed)
@@ -38,10 +48,12 @@ def is_forced(choice: JsonObject | None) -> bool:
     return choice is not None and choice["type"] in _FORCED
 
 
-def _tool(tool: JsonObject, path: str) -> JsonObject:
+def _tool(tool: JsonObject, path: str, ignored: set[str]) -> JsonObject:
     if tool.get("type") != "function":
         raise refused(f"{path}.type", "must be `function` for this provider")
     function = object_at(tool.get("function"), f"{path}.function")
+    ignored |= unheeded(tool, {"type", "function", "cache_control"}, "tools")
+    ignored |= unheeded(function, _FUNCTION, "tools.function")
     strict = function.get("strict") is True
     written: JsonObject = {"name": name_at(function.get("name"), f"{path}.function.name")}
     if function.get("description"):
@@ -71,6 +83,16 @@ def _choice(choice: Json) -> JsonObject:
         function = object_at(choice.get("function"), "tool_choice.function")
         return {"type": "tool", "name": name_at(function.get("name"), "tool_choice.function.name")}
     raise refused("tool_choice", "is not a choice that this provider knows")
+
+
+def _unheeded_choice(choice: JsonObject) -> set[str]:
+    inner = "allowed_tools" if choice.get("type") == "allowed_tools" else "function"
+    known = {"mode", "tools"} if inner == "allowed_tools" else {"name"}
+    named = choice.get(inner)
+    found = unheeded(choice, {"type", inner}, "tool_choice")
+    if isinstance(named, dict):
+        found |= unheeded(named, known, f"tool_choice.{inner}")
+    return found
 
 
 def _allowed(found: list[JsonObject], allowed: JsonObject) -> list[JsonObject]:

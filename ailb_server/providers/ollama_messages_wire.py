@@ -4,13 +4,14 @@ Shapes: `Message`, `ToolCall`, `ToolCallFunction` in ollama's api/types.go: one 
 images as bare base64, a call's arguments as an object, a result with its tool's name.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 import orjson
 
 from ailb_server.domain.chat import Json, JsonObject
 from ailb_server.domain.errors import InvalidRequestError
+from ailb_server.providers.request_fields import unheeded
 
 _ROLES: Mapping[str, str] = {
     "developer": "system",
@@ -35,10 +36,9 @@ class Conversation:
     image_bytes: int = 0
     ignored: set[str] = field(default_factory=set)
 
-    def ignore(self, members: JsonObject, known: Iterable[str], where: str) -> None:
+    def ignore(self, members: JsonObject, known: Set[str], where: str) -> None:
         """Notes the members that say something and are not `known`."""
-        unknown = members.keys() - set(known)
-        self.ignored.update(f"{where}.{name}" for name in unknown if members[name])
+        self.ignored |= unheeded(members, known, where)
 
 
 def translate(messages: list[JsonObject]) -> Conversation:
@@ -54,7 +54,7 @@ def translate(messages: list[JsonObject]) -> Conversation:
         known = _MESSAGE
         if role == "assistant":
             known = _ASSISTANT
-            turn.update(_assistant(message, at, tools))
+            turn.update(_assistant(message, at, tools, conversation))
         elif role == "tool":
             known = _MESSAGE | {"name"}
             turn.update(_result(message, at, tools))
@@ -70,23 +70,23 @@ def refused(param: str, message: str) -> InvalidRequestError:
 
 def _content(message: JsonObject, at: str, conversation: Conversation) -> JsonObject:
     content = message.get("content")
-    if content is None:
-        if message["role"] != "assistant":
-            raise refused(f"{at}.content", "`content` must be a string or an array.")
-        refusal = message.get("refusal")
-        return {"content": refusal if isinstance(refusal, str) else ""}
-    if isinstance(content, str):
-        return {"content": content}
+    refusal = message.get("refusal") if message["role"] == "assistant" else None
+    refusals = [refusal] if isinstance(refusal, str) and refusal else []
+    if content is None and message["role"] != "assistant":
+        raise refused(f"{at}.content", "`content` must be a string or an array.")
+    if content is None or isinstance(content, str):
+        return {"content": "\n".join([*([content] if content else []), *refusals])}
     texts: list[str] = []
     images: list[str] = []
     for index, part in enumerate(content):
         _add_part(part, f"{at}.content[{index}]", texts, images)
         conversation.ignore(part, _PART, "messages.content")
         if isinstance(image := part.get("image_url"), dict):
-            conversation.ignore(image, {"url"}, "messages.content.image_url")
+            known = {"url", "detail"} if image.get("detail") == "auto" else {"url"}
+            conversation.ignore(image, known, "messages.content.image_url")
     conversation.image_bytes += sum(map(len, images))
     # Lines, because parts are not one text: run together, their words would be too.
-    joined: JsonObject = {"content": "\n".join(texts)}
+    joined: JsonObject = {"content": "\n".join([*texts, *refusals])}
     return {**joined, "images": images} if images else joined
 
 
@@ -119,7 +119,9 @@ def _image(image: Json, at: str) -> str:
     return data
 
 
-def _assistant(message: JsonObject, at: str, tools: dict[str, str]) -> JsonObject:
+def _assistant(
+    message: JsonObject, at: str, tools: dict[str, str], conversation: Conversation
+) -> JsonObject:
     for name in _NOT_TAKEN:
         if message.get(name) is not None:
             raise refused(f"{at}.{name}", f"The provider does not take `{name}`.")
@@ -135,6 +137,10 @@ def _assistant(message: JsonObject, at: str, tools: dict[str, str]) -> JsonObjec
             _call(call, index, f"{at}.tool_calls[{index}]", tools)
             for index, call in enumerate(calls)
         ]
+        for call in calls:
+            where = "messages.tool_calls"
+            conversation.ignore(call, {"id", "type", "function", "index"}, where)
+            conversation.ignore(call["function"], {"name", "arguments"}, f"{where}.function")
     return turn
 
 

@@ -13,6 +13,7 @@ from ailb_server.domain.chat import OWN_FIELDS, ChatRequest, Json, JsonObject
 from ailb_server.domain.errors import InvalidRequestError
 from ailb_server.providers.ollama_messages_wire import refused, translate
 from ailb_server.providers.ollama_tools_wire import chosen_tools
+from ailb_server.providers.request_fields import asks, unheeded
 
 MAX_NUM_CTX = 16 * 1024 * 1024
 _MAX_TOP_LOGPROBS = 20
@@ -195,9 +196,19 @@ def _format(wanted: Json) -> JsonObject:
 
 def _ignored(fields: JsonObject) -> set[str]:
     """AILB's own fields are not the provider's to ignore."""
-    options = fields.get("stream_options", {})
-    unheeded = {f"stream_options.{name}" for name in options if name != "include_usage"}
-    return unheeded | (fields.keys() - _TRANSLATED - OWN_FIELDS)
+    unknown = fields.keys() - _TRANSLATED - OWN_FIELDS
+    found = {name for name in unknown if asks(name, fields[name])}
+    found |= unheeded(fields.get("stream_options", {}), {"include_usage"}, "stream_options")
+    wanted = fields.get("response_format", {})
+    found |= unheeded(wanted, {"type", "json_schema"}, "response_format")
+    # The name is a label, and schemas are always enforced.
+    named = wanted.get("json_schema")
+    if isinstance(named, dict):
+        found |= unheeded(named, {"name", "schema", "strict"}, "response_format.json_schema")
+    if {"max_completion_tokens", "max_tokens"} <= fields.keys():
+        found.add("max_tokens")
+    # Ollama's models call several tools if they like.
+    return found - {"parallel_tool_calls"} if fields.get("parallel_tool_calls") is True else found
 
 
 def _nameable(names: set[str]) -> tuple[str, ...]:

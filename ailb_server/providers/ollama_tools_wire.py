@@ -2,6 +2,9 @@
 
 from ailb_server.domain.chat import Json, JsonObject
 from ailb_server.providers.ollama_messages_wire import refused
+from ailb_server.providers.request_fields import unheeded
+
+_FUNCTION = frozenset({"name", "description", "parameters"})
 
 
 def chosen_tools(fields: JsonObject) -> tuple[list[JsonObject], set[str]]:
@@ -19,8 +22,11 @@ def chosen_tools(fields: JsonObject) -> tuple[list[JsonObject], set[str]]:
     translated = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
     if choice == "none":
         return [], set()
-    strict = any(tool["function"].get("strict") for tool in tools)
-    return translated, {"tools.function.strict"} if strict else set()
+    ignored: set[str] = set()
+    for tool in tools:
+        ignored |= unheeded(tool, {"type", "function"}, "tools")
+        ignored |= unheeded(tool["function"], _FUNCTION, "tools.function")
+    return translated, ignored
 
 
 def _tool(tool: Json, at: str) -> JsonObject:

@@ -7,6 +7,7 @@ request's template once, and chats carry their bytes over that.
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 import httpx2
 import openai
@@ -49,14 +50,16 @@ def authorizes(headers: Mapping[str, str]) -> bool:
 class OpenAIAccount:
     """A base URL and a credential at a provider of OpenAI's format.
 
-    Nothing comes from the SDK's own environment variables, such as OPENAI_ORG_ID.
+    Nothing comes from the SDK's own environment variables, such as OPENAI_ORG_ID. The base URL's
+    query, such as Azure's `?api-version=…`, is sent with every request.
     """
 
     def __init__(
         self, provider: str, base_url: str, api_key: str | None, *, headers: Mapping[str, str]
     ) -> None:
         self._provider = provider
-        self._base_url = base_url
+        self._base_url, _, query = base_url.partition("?")
+        self._query = dict(parse_qsl(query))
         self._api_key = api_key or _NO_KEY
         known = api_key or authorizes(headers)
         nothing = {} if known else {"Authorization": openai.Omit()}
@@ -111,6 +114,7 @@ class OpenAIAccount:
         client = openai.AsyncOpenAI(
             api_key=self._api_key,
             base_url=self._base_url,
+            default_query=self._query,
             max_retries=0,
             timeout=_LISTING_TIMEOUT_S,
             http_client=http,

@@ -1,12 +1,29 @@
 """Checked reads of a caller's request, for providers that must understand all of it. Pure."""
 
+from collections.abc import Set
+
 from ailb_server.domain.chat import Json, JsonObject
 from ailb_server.domain.errors import InvalidRequestError
+
+_OFF_BY_DEFAULT = frozenset({"include_usage", "logprobs", "store", "stream", "strict"})
 
 
 def refused(param: str, why: str) -> InvalidRequestError:
     """The error for a field that the provider cannot take; `why` ends the sentence."""
     return InvalidRequestError(f"`{param}` {why}.", param=param)
+
+
+def asks(name: str, value: Json) -> bool:
+    """Whether a parameter's value asks for anything, so that leaving it out must be told.
+
+    `false` does, unless it is known to be the default: what it turns off may be on.
+    """
+    return not (value is None or value in ({}, []) or (value is False and name in _OFF_BY_DEFAULT))
+
+
+def unheeded(members: JsonObject, known: Set[str], where: str) -> set[str]:
+    """The paths of the members that ask for something and are not `known`."""
+    return {f"{where}.{name}" for name in members.keys() - known if asks(name, members[name])}
 
 
 def text_at(value: Json, param: str) -> str:

@@ -1,7 +1,5 @@
 """The Anthropic provider over real connections: what it sends, its faults, its model listing."""
 
-import asyncio
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -15,8 +13,6 @@ from ailb_server.domain.chat import ChatChunk, TokenUsage
 from ailb_server.domain.errors import (
     InvalidRequestError,
     UpstreamError,
-    UpstreamMisconfiguredError,
-    UpstreamRateLimitedError,
     UpstreamRejectedError,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
@@ -136,30 +132,6 @@ async def test_what_cannot_be_translated_is_not_sent(upstream: AnthropicUpstream
 
 
 @pytest.mark.parametrize(
-    ("status", "kind", "error"),
-    [
-        (401, "authentication_error", UpstreamMisconfiguredError),
-        (402, "billing_error", UpstreamMisconfiguredError),
-        (403, "permission_error", UpstreamMisconfiguredError),
-        (429, "rate_limit_error", UpstreamRateLimitedError),
-        (500, "api_error", UpstreamUnavailableError),
-        (504, "timeout_error", UpstreamTimeoutError),
-        (529, "overloaded_error", UpstreamUnavailableError),
-    ],
-)
-@pytest.mark.parametrize("stream", [False, True])
-async def test_an_error_status(
-    upstream: AnthropicUpstream, status: int, kind: str, error: type[UpstreamError], *, stream: bool
-) -> None:
-    body = error_body(kind, "no")
-    upstream.script = Script([body], status, {"Retry-After": "7"})
-    chunks, raised = await _fails(upstream.url, stream=stream)
-    assert not chunks
-    assert type(raised) is error
-    assert raised.retry_after_s == (7 if status in (429, 500, 529) else None)
-
-
-@pytest.mark.parametrize(
     ("status", "kind", "code"),
     [
         (400, "invalid_request_error", None),
@@ -190,52 +162,15 @@ async def test_a_refusal_of_another_shape_is_not_relayed(upstream: AnthropicUpst
     assert (raised.reply.status, raised.reply.body) == (400, b"")
 
 
-async def test_a_refused_connection() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    chunks, raised = await _fails(f"http://127.0.0.1:{port}", stream=True)
-    assert not chunks
-    assert isinstance(raised, UpstreamUnavailableError)
-
-
-_BEFORE = [
-    ("reset", Script(end="reset", head=False), UpstreamUnavailableError),
-    ("stall", Script(end="stall", head=False), UpstreamTimeoutError),
-    ("stall-after-head", Script(end="stall"), UpstreamTimeoutError),
-    ("cut-after-head", Script(end="reset"), UpstreamUnavailableError),
-    ("empty", Script(), UpstreamUnavailableError),
-    ("html", Script([b"<html>oops</html>"]), UpstreamUnavailableError),
-    ("error-in-200", Script([error_body("overloaded_error", "x")]), UpstreamUnavailableError),
-]
-
-
-@pytest.mark.parametrize(
-    ("script", "error"), [row[1:] for row in _BEFORE], ids=[row[0] for row in _BEFORE]
-)
-@pytest.mark.parametrize("stream", [False, True])
-async def test_a_fault_before_the_answer(
-    upstream: AnthropicUpstream, script: Script, error: type[UpstreamError], *, stream: bool
-) -> None:
-    upstream.script = script
-    chunks, raised = await _fails(upstream.url, stream=stream)
-    assert not chunks
-    assert type(raised) is error
-
-
 _FIRST = [
-    ("error-event", [_ERROR], "finish", UpstreamUnavailableError),
+    ("cut-after-head", [], "reset", UpstreamUnavailableError),
     ("ping-then-error", [STREAM[1], _ERROR], "finish", UpstreamUnavailableError),
     ("ping-then-stall", [STREAM[1]], "stall", UpstreamTimeoutError),
-    ("not-json", [b"event: message_start\ndata: {]\n\n"], "finish", UpstreamUnavailableError),
     ("content-first", [STREAM[2]], "finish", UpstreamUnavailableError),
 ]
 _LATER = [
-    ("error-event", [*STREAM[:4], _ERROR], "finish", UpstreamUnavailableError),
     ("end-without-stop", STREAM[:6], "finish", UpstreamUnavailableError),
-    ("cut", STREAM[:4], "reset", UpstreamUnavailableError),
     ("cut-in-an-event", [*STREAM[:4], STREAM[4][:9]], "reset", UpstreamUnavailableError),
-    ("stall", STREAM[:4], "stall", UpstreamTimeoutError),
-    ("malformed", [*STREAM[:4], b"data: oops\n\n"], "finish", UpstreamUnavailableError),
     ("unopened-block", [STREAM[0], STREAM[3]], "finish", UpstreamUnavailableError),
     ("begins-twice", [STREAM[0], STREAM[0]], "finish", UpstreamUnavailableError),
 ]
@@ -265,15 +200,6 @@ async def test_a_stream_that_fails_later_is_no_whole_answer(
     assert type(raised) is error
 
 
-async def test_leaving_ends_the_call_upstream(upstream: AnthropicUpstream) -> None:
-    upstream.script = Script(STREAM[:4], headers=EVENT_STREAM, end="stall")
-    async with provider_at(upstream.url) as provider:
-        async with provider.open(chat(stream=True), MODEL) as answer:
-            await anext(answer.chunks)
-        async with asyncio.timeout(5):
-            await upstream.gone.wait()
-
-
 def _listed(name: str, **fields: Any) -> dict[str, Any]:
     return {"id": name, "type": "model", "lifecycle": "active", **fields}
 
@@ -295,22 +221,10 @@ async def test_a_listing_tells_what_a_model_takes() -> None:
         assert upstream.received[0].body["max_tokens"] == 64_000
 
 
-@pytest.mark.parametrize(
-    ("script", "error"),
-    [
-        (Script(status=401), UpstreamMisconfiguredError),
-        (Script(status=500), UpstreamUnavailableError),
-        (Script([b"<html>"]), UpstreamUnavailableError),
-        (Script([b"{}"], headers={"content-type": "application/json"}), UpstreamUnavailableError),
-        (Script(end="reset", head=False), UpstreamUnavailableError),
-    ],
-)
-async def test_a_listing_that_fails(
-    upstream: AnthropicUpstream, script: Script, error: type[UpstreamError]
-) -> None:
-    upstream.listing = script
+async def test_a_listing_of_another_shape(upstream: AnthropicUpstream) -> None:
+    upstream.listing = Script([b"{}"], headers={"content-type": "application/json"})
     async with provider_at(upstream.url) as provider:
-        with pytest.raises(error):
+        with pytest.raises(UpstreamUnavailableError):
             await provider.list_models()
 
 

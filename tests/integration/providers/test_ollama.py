@@ -1,6 +1,5 @@
 """The provider over real connections to an Ollama that answers, fails, or does not answer."""
 
-import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -13,7 +12,6 @@ from ailb_server.domain.errors import (
     InvalidRequestError,
     UpstreamError,
     UpstreamMisconfiguredError,
-    UpstreamRateLimitedError,
     UpstreamRejectedError,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
@@ -22,13 +20,12 @@ from ailb_server.domain.ports import ChatProvider
 from ailb_server.providers import ollama as ollama_module
 from ailb_server.providers.ollama import OllamaProvider, OllamaServer
 from ailb_server.providers.upstream import Timeouts, Upstream
-from tests.support.ollama_upstream import Fault, OllamaUpstream, Script, last_line, line, ndjson
+from tests.support.ollama_upstream import OllamaUpstream, Script, last_line, line, ndjson
 from tests.unit.doubles import chat
 
 _PATIENT = Timeouts(connect_s=5, first_token_s=20, between_tokens_s=20, total_s=20)
 _HASTY = Timeouts(connect_s=5, first_token_s=0.3, between_tokens_s=0.3, total_s=20)
 _BOTH_WAYS = pytest.mark.parametrize("stream", [False, True])
-_PATIENCE_S = 10.0
 
 
 @pytest.fixture
@@ -144,30 +141,11 @@ async def test_the_connection_is_used_again(at: _Open, *, stream: bool) -> None:
 
 
 @_BOTH_WAYS
-@pytest.mark.parametrize(
-    ("status", "error"),
-    [
-        (307, UpstreamMisconfiguredError),
-        (401, UpstreamMisconfiguredError),
-        (403, UpstreamMisconfiguredError),
-        (400, UpstreamRejectedError),
-        (404, UpstreamRejectedError),
-        (429, UpstreamRateLimitedError),
-        (500, UpstreamUnavailableError),
-        (502, UpstreamUnavailableError),
-        (503, UpstreamUnavailableError),
-        (504, UpstreamTimeoutError),
-    ],
-)
-async def test_a_status_tells_whose_fault_it_is(
-    at: _Open, status: int, error: type[UpstreamError], *, stream: bool
-) -> None:
-    at.ollama.script = Script(body=b'{"error":"x"}', status=status, headers={"Retry-After": "7"})
-    with pytest.raises(UpstreamError) as raised:
+async def test_a_redirect_is_the_operators_to_mend(at: _Open, *, stream: bool) -> None:
+    at.ollama.script = Script(body=b'{"error":"x"}', status=307, headers={"Location": "/api/chat"})
+    with pytest.raises(UpstreamMisconfiguredError):
         await _chunks(at(), stream=stream)
-    assert type(raised.value) is error
-    if status in (429, 503):
-        assert raised.value.retry_after_s == 7
+    assert len(at.ollama.received) == 1
 
 
 async def test_an_unknown_model_is_told_as_openai_tells_it(at: _Open) -> None:
@@ -180,29 +158,16 @@ async def test_an_unknown_model_is_told_as_openai_tells_it(at: _Open) -> None:
     assert not raised.value.failover
 
 
-_A = ndjson([line("a")])
+@_BOTH_WAYS
+async def test_half_a_line_is_no_answer(at: _Open, *, stream: bool) -> None:
+    at.ollama.script = Script(body=ndjson([line("a")])[:20])
+    with pytest.raises(UpstreamUnavailableError):
+        await _chunks(at(), stream=stream)
 
 
 @_BOTH_WAYS
-@pytest.mark.parametrize(
-    "script",
-    [
-        Script(fault="reset"),
-        Script([line("a"), last_line()], fault="cut", body=_A),
-        Script(body=b""),
-        Script(body=_A),
-        Script(body=_A[:20]),
-        Script(body=_A + b"{oops}\n"),
-        Script(body=b"<html>\n"),
-        Script(body=b'{"error":"llama runner process has terminated"}\n'),
-        Script(body=_A + b'{"error":"unexpected EOF"}\n'),
-    ],
-    ids=["reset", "cut", "empty", "eof", "half", "malformed late", "html", "error", "error late"],
-)
-async def test_an_answer_that_does_not_end_well_is_unavailable(
-    at: _Open, script: Script, *, stream: bool
-) -> None:
-    at.ollama.script = script
+async def test_an_error_is_not_quoted(at: _Open, *, stream: bool) -> None:
+    at.ollama.script = Script(body=b'{"error":"llama runner process has terminated"}\n')
     with pytest.raises(UpstreamUnavailableError) as raised:
         await _chunks(at(), stream=stream)
     assert "terminated" not in str(raised.value)
@@ -218,31 +183,6 @@ async def test_what_came_before_the_break_is_told(at: _Open) -> None:
                 if b'"content":"b"' in b"".join(c.wire for c in seen):
                     at.ollama.break_off.set()
     assert b'"content":"a"' in b"".join(chunk.wire for chunk in seen)
-
-
-@_BOTH_WAYS
-@pytest.mark.parametrize("fault", ["stall", "stall_headers", "stall_late"])
-async def test_a_stall_times_out(at: _Open, fault: Fault, *, stream: bool) -> None:
-    at.ollama.script = Script([line("a")], fault=fault)
-    with pytest.raises(UpstreamTimeoutError):
-        await _chunks(at(_HASTY), stream=stream)
-
-
-@_BOTH_WAYS
-async def test_nobody_listens(at: _Open, *, stream: bool) -> None:
-    await at.ollama.stop()
-    with pytest.raises(UpstreamUnavailableError):
-        await _chunks(at(), stream=stream)
-    with pytest.raises(UpstreamUnavailableError):
-        await at().list_models()
-
-
-async def test_leaving_ends_the_call_upstream(at: _Open) -> None:
-    at.ollama.script = Script([line("a")], fault="stall_late")
-    async with at().open(chat(stream=True), "m") as answer:
-        await anext(answer.chunks)
-    async with asyncio.timeout(_PATIENCE_S):
-        await at.ollama.received[0].left.wait()
 
 
 async def test_models_are_what_it_has_now(at: _Open) -> None:
@@ -266,11 +206,7 @@ async def test_a_listing_waits_less_than_an_answer(
 @pytest.mark.parametrize(
     ("tags", "error"),
     [
-        (Script(body=b"<html>"), UpstreamUnavailableError),
-        (Script(status=401), UpstreamMisconfiguredError),
         (Script(status=404), UpstreamRejectedError),
-        (Script(status=500), UpstreamUnavailableError),
-        (Script(fault="reset"), UpstreamUnavailableError),
         (Script(fault="stall"), UpstreamTimeoutError),
         (Script(fault="stall_headers"), UpstreamTimeoutError),
     ],

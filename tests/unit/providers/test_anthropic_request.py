@@ -251,9 +251,13 @@ def test_service_tier(tier: str, sent: str | None) -> None:
     assert (ignored == ("service_tier",)) is (sent is None)
 
 
-@pytest.mark.parametrize("nothing", [None, False, {}, []])
+@pytest.mark.parametrize("nothing", [None, {}, []])
 def test_a_parameter_that_asks_for_nothing_is_not_named(nothing: Json) -> None:
     assert _sent(whatever=nothing)[1] == ()
+
+
+def test_false_is_named_unless_it_is_the_default() -> None:
+    assert _sent(whatever=False, store=False)[1] == ("whatever",)
 
 
 @pytest.mark.parametrize("choice", ["none", "auto", None])
