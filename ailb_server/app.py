@@ -13,6 +13,7 @@ from typing import Protocol
 from prometheus_client import start_http_server
 from pydantic import AnyHttpUrl
 
+from ailb.anthropic.v1 import anthropic_service_pb2_grpc
 from ailb.openai.v1 import openai_service_pb2_grpc
 from ailb.v1 import (
     chat_service_pb2_grpc,
@@ -20,6 +21,7 @@ from ailb.v1 import (
     metrics_service_pb2_grpc,
     model_service_pb2_grpc,
 )
+from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.chat_service import ChatService
 from ailb_server.api.edge import Edge
 from ailb_server.api.health_service import HealthService, Instance
@@ -29,6 +31,7 @@ from ailb_server.api.openai_service import OpenAIService
 from ailb_server.demo.server import DemoServer
 from ailb_server.domain.ports import ChatProvider
 from ailb_server.pipeline.chat import ChatPipeline
+from ailb_server.pipeline.counting import TokenCounting
 from ailb_server.pipeline.metering import Metering
 from ailb_server.providers.anthropic import AnthropicProvider
 from ailb_server.providers.ollama import OllamaProvider, OllamaServer
@@ -126,7 +129,10 @@ class Gateway:
         )
         instance = Instance(settings.module_id, VERSION, self._is_draining)
         health = HealthService(instance, catalogue, store.ping)
-        return await self._serve(port, metrics, _services(pipeline, catalogue, metrics, health))
+        counters = {n: p for n, p in providers.items() if isinstance(p, AnthropicProvider)}
+        counting = TokenCounting(catalogue, counters)
+        services = _services(pipeline, counting, catalogue, metrics, health)
+        return await self._serve(port, metrics, services)
 
     async def _open_store(self) -> Store:
         settings = self._settings
@@ -193,9 +199,17 @@ def demo_provider(url: str) -> ProviderSettings:
 
 
 def _services(
-    pipeline: ChatPipeline, catalogue: Catalogue, metrics: Metrics, health: HealthService
+    pipeline: ChatPipeline,
+    counting: TokenCounting,
+    catalogue: Catalogue,
+    metrics: Metrics,
+    health: HealthService,
 ) -> Sequence[Register]:
     return (
+        partial(
+            anthropic_service_pb2_grpc.add_AnthropicServiceServicer_to_server,
+            AnthropicService(pipeline, counting),
+        ),
         partial(
             openai_service_pb2_grpc.add_OpenAIServiceServicer_to_server, OpenAIService(pipeline)
         ),

@@ -30,9 +30,9 @@ _TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
 
 def parse_chat_request(body: bytes) -> ChatRequest:
     """Raises InvalidRequestError, with the fact `param` where a field is at fault."""
-    fields = _object(body)
-    model = _model(fields)
-    _check_types(fields)
+    fields = json_body(body)
+    model = model_of(fields)
+    check_types(fields)
     _check_messages(fields.get("messages"))
     options = fields.get("stream_options") or {}
     return ChatRequest(
@@ -45,7 +45,8 @@ def parse_chat_request(body: bytes) -> ChatRequest:
     )
 
 
-def _object(body: bytes) -> JsonObject:
+def json_body(body: bytes) -> JsonObject:
+    """A request's body. Raises InvalidRequestError if it is not a JSON object."""
     if not body.strip():
         raise InvalidRequestError("The request has no body. Send a JSON object.")
     try:
@@ -59,7 +60,8 @@ def _object(body: bytes) -> JsonObject:
     return fields
 
 
-def _model(fields: JsonObject) -> str:
+def model_of(fields: JsonObject) -> str:
+    """The model asked for. Raises InvalidRequestError."""
     model = fields.get("model")
     if not isinstance(model, str) or not model:
         raise InvalidRequestError("`model` must be a string and is required.", param="model")
@@ -70,7 +72,8 @@ def _model(fields: JsonObject) -> str:
     return model
 
 
-def _check_types(fields: JsonObject) -> None:
+def check_types(fields: JsonObject) -> None:
+    """Raises InvalidRequestError for a parameter of a wrong type."""
     for name, (types, wanted) in _TYPES.items():
         value = fields.get(name)
         if value is None:

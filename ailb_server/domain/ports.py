@@ -34,3 +34,11 @@ class ChatProvider(Protocol):
     async def list_models(self) -> Sequence[str] | None:
         """The models it serves now, or None if it has no listing. Costs no provider money."""
         ...
+
+
+class TokenCounter(Protocol):
+    """An upstream that counts the tokens of a request in its own format."""
+
+    async def count_tokens(self, request: ChatRequest, model: str) -> bytes:
+        """The upstream's answer, byte for byte. Raises UpstreamError."""
+        ...

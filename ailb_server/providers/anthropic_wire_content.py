@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from ailb_server.domain.chat import Json, JsonObject
-from ailb_server.providers.request_fields import name_at, object_at, objects_at, refused, text_at
+from ailb_server.domain.request_fields import name_at, object_at, objects_at, refused, text_at
 
 USER_PARTS = frozenset({"text", "image_url", "file"})
 ASSISTANT_PARTS = frozenset({"text", "refusal"})

@@ -28,14 +28,15 @@ class OpenAIProvider:
     @asynccontextmanager
     async def open(self, request: ChatRequest, model: str) -> AsyncIterator[ProviderAnswer]:
         """See `ChatProvider.open`."""
+        request.require_translatable()
         template = self._template or await self._prepare()
-        body = openai_wire.upstream_body(request, model)
+        body, ignored = openai_wire.sent_body(request, model)
         async with self._upstream.post(template.url, template.headers, body) as reply:
             if reply.status != _OK:
                 raise status_error(self.name, reply.status, reply.headers, await reply.read_all())
             answer = self._stream(request, reply) if request.stream else self._completion(reply)
             async with aclosing(answer) as chunks:
-                yield ProviderAnswer(chunks)
+                yield ProviderAnswer(chunks, ignored)
 
     async def list_models(self) -> Sequence[str] | None:
         """See `ChatProvider.list_models`."""
