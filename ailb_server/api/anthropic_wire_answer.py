@@ -7,8 +7,7 @@ Source: anthropic 2.11 `types/message.py`, `types/usage.py`, `types/stop_reason.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-import orjson
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from ailb_server.domain.chat import ChatChunk, Json, JsonObject, TokenUsage
 from ailb_server.domain.errors import UpstreamUnavailableError
@@ -39,7 +38,8 @@ def message_body(chunk: ChatChunk) -> bytes:
         choice.get("finish_reason"), calls=bool(calls), refusal=bool(told.get("refusal"))
     )
     message = message_head(completion, content, chunk.usage or TokenUsage())
-    return orjson.dumps({**message, "stop_reason": reason})
+    # Unlike orjson it writes integers of any size, which arguments may hold.
+    return to_json({**message, "stop_reason": reason})
 
 
 def message_head(
@@ -171,6 +171,6 @@ def _input(arguments: str) -> JsonObject:
     if not arguments.strip():
         return {}
     try:
-        return object_of(from_json(arguments, allow_partial=True))
+        return object_of(from_json(arguments, allow_inf_nan=False, allow_partial=True))
     except ValueError:
         raise malformed() from None

@@ -35,8 +35,8 @@ class StreamWriter:
         self._usage = TokenUsage()
         self._index = -1
         self._open = ""
-        self._call: tuple[Json, Json] = (None, None)
-        self._calls: set[Json] = set()
+        # The index and the id of each, as told.
+        self._calls: list[tuple[Json, Json]] = []
         self._finish_reason: Json = None
         self._refusal = False
 
@@ -56,11 +56,13 @@ class StreamWriter:
         return b"".join(map(sse, events))
 
     def _chunk(self, told: JsonObject) -> Iterator[JsonObject]:
-        if self._head is None:
+        choices = objects_of(told.get("choices"))
+        if self._head is None and choices:
             self._head = {name: told.get(name) for name in ("id", "model")}
-            message = message_head(self._head, [], self._usage)
+            # OpenAI's streams count at their end: until then nothing is known.
+            message = message_head(self._head, [], TokenUsage())
             yield {"type": "message_start", "message": message}
-        for choice in objects_of(told.get("choices")):
+        for choice in choices:
             # More than one cannot be asked for.
             if not choice.get("index"):
                 yield from self._delta(object_of(choice.get("delta") or {}))
@@ -97,24 +99,32 @@ class StreamWriter:
             yield from self._close()
 
     def _tool(self, call: JsonObject) -> Iterator[JsonObject]:
-        index, told, function = call.get("index"), call.get("id"), call.get("function") or {}
-        if self._is_new(index, told):
-            name = text_of(object_of(function), "name")
-            if not name or (index is not None and index in self._calls and not told):
+        function = object_of(call.get("function") or {})
+        name = text_of(function, "name")
+        if self._is_new(call, name):
+            if not name:
                 raise malformed()
-            call = {"id": call_id(self._head or {}, call, len(self._calls)), "name": name}
-            yield from self._start({"type": "tool_use", **call, "input": {}})
-            self._calls.add(len(self._calls) if index is None else index)
-            self._call = (index, told)
-        if arguments := text_of(object_of(function), "arguments"):
+            told = call_id(self._head or {}, call, len(self._calls))
+            block = {"type": "tool_use", "id": told, "name": name, "input": {}}
+            yield from self._start(block)
+            self._calls.append((call.get("index"), call.get("id")))
+        if arguments := text_of(function, "arguments"):
             yield self._block_delta({"type": "input_json_delta", "partial_json": arguments})
 
-    def _is_new(self, index: Json, told: Json) -> bool:
-        """Whether a call begins: some servers number all their calls 0, or none."""
-        last, last_told = self._call
-        if self._open != "tool_use" or (index is not None and index != last):
-            return True
-        return bool(told) and told != last_told
+    def _is_new(self, call: JsonObject, name: str) -> bool:
+        """Whether a call begins. Some servers number all calls 0, or none, or repeat the id.
+
+        Raises UpstreamUnavailableError for more of a call whose block is closed.
+        """
+        index, told = call.get("index"), call.get("id")
+        if self._calls and self._open == "tool_use":
+            last_index, last_told = self._calls[-1]
+            same_place = index is None or index == last_index
+            if told == last_told if told and name else same_place:
+                return False
+        if any(told == seen if told else index == place for place, seen in self._calls):
+            raise malformed()
+        return True
 
     def _start(self, block: JsonObject) -> Iterator[JsonObject]:
         yield from self._close()
