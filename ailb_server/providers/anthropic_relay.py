@@ -1,11 +1,12 @@
 """Requests and answers of callers who speak Anthropic's format themselves: byte for byte. Pure."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import orjson
 from multidict import CIMultiDict
 
-from ailb_server.domain.chat import ChatChunk, ChatRequest
+from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, JsonObject
 from ailb_server.providers.anthropic_wire_answer import completion
 from ailb_server.providers.anthropic_wire_stream import StreamReader
 from ailb_server.providers.json_splice import splice
@@ -14,8 +15,10 @@ BETA = "anthropic-beta"
 
 
 def relayed_body(request: ChatRequest, model: str) -> bytes:
-    """The caller's bytes; edited only for a renamed model and for AILB's own fields."""
+    """The caller's bytes; edited only for a renamed model, AILB's own fields, foreign thoughts."""
     edits: dict[str, bytes | None] = dict.fromkeys(sorted(request.own_fields))
+    if any(map(_is_foreign, _thoughts(request))):
+        edits["messages"] = orjson.dumps(_proven(orjson.loads(request.body)["messages"]))
     if model != request.model:
         edits["model"] = orjson.dumps(model)
     return splice(request.body, edits)
@@ -62,3 +65,30 @@ class RelayReader:
             return ChatChunk((), b"", wire_format="anthropic")
         wire, self._held = self._held, b""
         return ChatChunk(events, wire, usage, wire_format="anthropic")
+
+
+def _thoughts(request: ChatRequest) -> Iterator[JsonObject]:
+    for message in request.fields["messages"]:
+        yield from message.get("thinking_blocks", ())
+
+
+def _is_foreign(block: Json) -> bool:
+    """Whether it is a thought of another provider's model, which AILB told without a signature.
+
+    The API refuses it, so that a conversation begun elsewhere could not go on here.
+    """
+    return (
+        isinstance(block, dict) and block.get("type") == "thinking" and not block.get("signature")
+    )
+
+
+def _proven(messages: Json) -> list[Json]:
+    """The messages without foreign thoughts, and without messages that were nothing else."""
+    kept = []
+    for message in messages:
+        content = message["content"]
+        if isinstance(content, list):
+            content = [block for block in content if not _is_foreign(block)]
+        if content or not message["content"]:
+            kept.append({**message, "content": content})
+    return kept
