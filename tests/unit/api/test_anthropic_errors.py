@@ -33,10 +33,8 @@ def _all() -> list[type[AilbError]]:
     found = [AilbError]
     for kind in found:
         found += kind.__subclasses__()
-    named = [
-        kind for kind in found if hasattr(kind, "reason") and kind is not UpstreamRejectedError
-    ]
-    return [kind for kind in named if kind.__module__ == domain.__name__]
+    ours = [kind for kind in found if kind.__module__ == domain.__name__]
+    return [kind for kind in ours if getattr(kind, "reason", None) in _CLASSES]
 
 
 def _raised(status: int, body: bytes) -> anthropic.APIStatusError:
