@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from ailb_server.domain.errors import InvalidRequestError
+from ailb_server.domain.errors import InvalidRequestError, UntranslatableError
 
 # What a JSON parser returns. Any, because JSON's shape is the sender's, and every read is checked.
 Json: TypeAlias = Any
@@ -40,9 +40,10 @@ class ChatRequest:
     untranslatable: InvalidRequestError | None = None
 
     def require_translatable(self) -> None:
-        """For providers that read `fields`. Raises InvalidRequestError."""
+        """For providers that read `fields`. Raises UntranslatableError."""
         if self.untranslatable is not None:
-            raise self.untranslatable
+            param = self.untranslatable.facts.get("param")
+            raise UntranslatableError(str(self.untranslatable), param=param)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest
-from ailb_server.domain.errors import UpstreamError, UpstreamUnavailableError
+from ailb_server.domain.errors import UntranslatableError, UpstreamError, UpstreamUnavailableError
 from ailb_server.domain.ports import ChatProvider, ProviderAnswer
 from ailb_server.domain.target import Target
 from ailb_server.routing.ledger import Ledger
@@ -61,7 +61,9 @@ class Dispatcher:
             except UpstreamError as error:
                 if not error.failover:
                     raise
-                failure = error
+                if failure is None or not isinstance(error, UntranslatableError):
+                    # Who could have answered tells more than who could not be asked.
+                    failure = error
         raise failure or UpstreamUnavailableError("No target could answer.", model=request.model)
 
     async def _attempt(

@@ -5,9 +5,12 @@ from typing import Any
 
 import aiohttp
 import anthropic
+import grpc
 import orjson
 import pytest
 
+from ailb.anthropic.v1 import anthropic_service_pb2 as pb
+from ailb.anthropic.v1 import anthropic_service_pb2_grpc
 from ailb_server.settings import ProviderSettings
 from tests.support.anthropic_upstream import (
     COUNTED,
@@ -87,6 +90,7 @@ def stack(postgres_server: str, upstream: AnthropicUpstream) -> Iterator[Stack]:
     )
     aliases = {
         "relay-first": (f"claude/{MODEL}", "openai/demo"),
+        "relay-second": ("openai/demo", f"claude/{MODEL}"),
         "relay-last": ("openai/demo-error", f"claude/{MODEL}"),
     }
     with Stack(
@@ -269,6 +273,51 @@ async def test_a_translation_fails_over_to_a_relay(http: aiohttp.ClientSession) 
     async with http.post("/v1/messages", json=asked) as response:
         assert await response.read() == b"".join(STREAM)
         assert response.headers["x-ailb-provider"] == "claude"
+
+
+SEARCH: Any = [{"type": "web_search_20250305", "name": "web_search"}]
+
+
+async def test_what_only_anthropic_can_do_goes_to_anthropic(
+    client: anthropic.AsyncAnthropic, upstream: AnthropicUpstream
+) -> None:
+    raw = await client.messages.with_raw_response.create(
+        model="relay-second", tools=SEARCH, **ASKED
+    )
+    assert raw.headers["x-ailb-provider"] == "claude"
+    upstream.script = Script([error_body("overloaded_error", "busy")], 529, JSON)
+    for model in ("relay-first", "relay-second"):
+        with pytest.raises(anthropic.InternalServerError) as failed:
+            await client.messages.create(model=model, tools=SEARCH, **ASKED)
+        assert failed.value.status_code == 503
+
+
+async def test_a_conversation_begun_elsewhere_goes_on_at_anthropic(
+    client: anthropic.AsyncAnthropic, upstream: AnthropicUpstream
+) -> None:
+    thought: Any = {"type": "thinking", "thinking": "Hm.", "signature": ""}
+    said: Any = {"role": "assistant", "content": [thought, {"type": "text", "text": "Hi."}]}
+    await client.messages.create(model=MODEL, max_tokens=9, messages=[*HELLO, said, *HELLO])
+    sent = upstream.received[-1].body["messages"][1]
+    assert sent == {"role": "assistant", "content": [{"type": "text", "text": "Hi."}]}
+
+
+async def test_grpc_callers_get_the_same_and_grpcs_errors(stack: Stack) -> None:
+    async with grpc.aio.insecure_channel(stack.grpc) as channel:
+        stub = anthropic_service_pb2_grpc.AnthropicServiceStub(channel)
+        request = pb.CreateMessageRequest()
+        request.body.data = orjson.dumps({"model": MODEL, "stream": True, **ASKED})
+        bodies = [body.data async for body in stub.CreateMessage(request)]
+        assert b"".join(bodies) == b"".join(STREAM)
+        counting = pb.CountTokensRequest()
+        counting.body.data = orjson.dumps({"model": "none-such", "messages": HELLO})
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.CountTokens(counting)
+        assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+        request.body.data = b"{"
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            _ = [body async for body in stub.CreateMessage(request)]
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_tokens_are_counted_where_they_can_be(

@@ -7,6 +7,8 @@ import pytest
 
 from ailb_server.domain.chat import ChatChunk
 from ailb_server.domain.errors import (
+    InvalidRequestError,
+    UntranslatableError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
     UpstreamReply,
@@ -106,6 +108,20 @@ async def test_the_last_targets_error_is_told_if_none_answers() -> None:
     with pytest.raises(UpstreamTimeoutError):
         await setup.answer()
     assert setup.idle()
+
+
+async def test_who_cannot_be_asked_is_passed_over_and_not_blamed() -> None:
+    unfit = UntranslatableError("not here", param="tools")
+    assert (await _Setup(FakeProvider(refusal=unfit)).answer())[0] == _Q
+    for first, second, told in (
+        (_DOWN, unfit, UpstreamUnavailableError),
+        (unfit, _DOWN, UpstreamUnavailableError),
+        (unfit, unfit, InvalidRequestError),
+    ):
+        setup = _Setup(FakeProvider(refusal=first), FakeProvider(refusal=second))
+        with pytest.raises(told):
+            await setup.answer()
+    assert setup.ledger.state(_P).consecutive_failures == 0
 
 
 async def test_a_plan_without_targets_is_unavailable() -> None:
