@@ -66,7 +66,9 @@ end
 
 function envoy_on_request(handle)
   local headers = handle:headers()
-  if headers:get(":path"):find("^/v1/messages") then
+  -- A CONNECT request has none.
+  local path = headers:get(":path")
+  if path and path:find("^/v1/messages") then
     handle:streamInfo():dynamicMetadata():set("ailb.anthropic", "path", true)
   end
   local id = headers:get("x-request-id")
