@@ -12,6 +12,7 @@ from typing import Protocol
 from prometheus_client import start_http_server
 from pydantic import AnyHttpUrl
 
+from ailb.anthropic.v1 import anthropic_service_pb2_grpc
 from ailb.openai.v1 import openai_service_pb2_grpc
 from ailb.v1 import (
     chat_service_pb2_grpc,
@@ -21,6 +22,7 @@ from ailb.v1 import (
     model_service_pb2_grpc,
     stats_service_pb2_grpc,
 )
+from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.chat_service import ChatService
 from ailb_server.api.edge import Edge
 from ailb_server.api.embedding_service import EmbeddingService
@@ -32,6 +34,7 @@ from ailb_server.api.stats_service import StatsService
 from ailb_server.demo.server import DemoServer
 from ailb_server.domain.ports import ChatProvider
 from ailb_server.pipeline.chat import ChatPipeline
+from ailb_server.pipeline.counting import TokenCounting
 from ailb_server.pipeline.metering import Metering
 from ailb_server.providers.anthropic import AnthropicProvider
 from ailb_server.providers.ollama import OllamaProvider, OllamaServer
@@ -135,7 +138,9 @@ class Gateway:
         instance = Instance(settings.module_id, VERSION, self._is_draining)
         health = HealthService(instance, catalogue, store.ping)
         stats = StatsService(settings.routing_strategy, ledger.snapshot, router.decisions.snapshot)
-        services = _services(pipeline, catalogue, metrics, health, stats)
+        counters = {n: p for n, p in providers.items() if isinstance(p, AnthropicProvider)}
+        messages = AnthropicService(pipeline, TokenCounting(catalogue, counters))
+        services = _services(pipeline, messages, catalogue, metrics, health, stats)
         return await self._serve(port, metrics, services)
 
     async def _open_store(self) -> Store:
@@ -218,12 +223,14 @@ def demo_provider(url: str) -> ProviderSettings:
 
 def _services(
     pipeline: ChatPipeline,
+    messages: AnthropicService,
     catalogue: Catalogue,
     metrics: Metrics,
     health: HealthService,
     stats: StatsService,
 ) -> Sequence[Register]:
     return (
+        partial(anthropic_service_pb2_grpc.add_AnthropicServiceServicer_to_server, messages),
         partial(
             openai_service_pb2_grpc.add_OpenAIServiceServicer_to_server, OpenAIService(pipeline)
         ),

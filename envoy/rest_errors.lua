@@ -1,4 +1,5 @@
--- Gives every REST error OpenAI's shape. On the success path it reads three headers.
+-- Gives every REST error the shape of its path: Anthropic's under /v1/messages, else OpenAI's. On
+-- the success path it reads three headers.
 --
 -- The server tells what gRPC cannot, by metadata:
 --   x-http-status  the HTTP status (initial metadata, or trailing if the call failed)
@@ -21,15 +22,24 @@ local REFUSALS = {
   ["504"] = {"504", "server_error", '"timeout"', "The server did not answer in time."},
 }
 local FAILURE = {"500", "server_error", '"internal_error"', "The server failed."}
+-- Anthropic's types of the statuses above.
+local ANTHROPIC_TYPES = {
+  ["400"] = "invalid_request_error", ["401"] = "authentication_error", ["403"] = "permission_error",
+  ["404"] = "not_found_error", ["409"] = "conflict_error", ["504"] = "timeout_error",
+}
+local OPENAI_JSON = '{"error": {"message": %s, "type": "%s", "param": null, "code": %s}}'
+local ANTHROPIC_JSON = '{"type": "error", "error": {"type": "%s", "message": %s}}'
 
-local function refusal(status, body)
+local function refusal(status, body, anthropic)
   local row = REFUSALS[status] or FAILURE
   local text = row[4] and '"' .. row[4] .. '"'
   -- The transcoder's body is {"code":N,"message":"...","details":[...]}: the string is JSON already.
   text = text or body:match('^{"code":%d+,"message":("[^"\\]*"),"details"')
   text = text or body:match('^{"code":%d+,"message":(".-[^\\]"),"details"') or '"The request was refused."'
-  local json = '{"error": {"message": %s, "type": "%s", "param": null, "code": %s}}'
-  return row[1], json:format(text, row[2], row[3])
+  if anthropic then
+    return row[1], ANTHROPIC_JSON:format(ANTHROPIC_TYPES[row[1]] or "api_error", text)
+  end
+  return row[1], OPENAI_JSON:format(text, row[2], row[3])
 end
 
 local function replace_body(handle, status)
@@ -42,7 +52,8 @@ local function replace_body(handle, status)
   if json then
     status = told("x-http-status") or status
   else
-    status, json = refusal(status, body:getBytes(0, body:length()))
+    local anthropic = handle:streamInfo():dynamicMetadata():get("ailb.anthropic") ~= nil
+    status, json = refusal(status, body:getBytes(0, body:length()), anthropic)
     retry_after = status == "503" and "1"
   end
   headers:replace(":status", status)
@@ -55,6 +66,11 @@ end
 
 function envoy_on_request(handle)
   local headers = handle:headers()
+  -- A CONNECT request has none.
+  local path = headers:get(":path")
+  if path and path:find("^/v1/messages") then
+    handle:streamInfo():dynamicMetadata():set("ailb.anthropic", "path", true)
+  end
   local id = headers:get("x-request-id")
   if id and (#id > 128 or id:find("[^%w._:/+=@-]")) then
     headers:replace("x-request-id", "req-" .. handle:timestampString(EnvoyTimestampResolution.MICROSECOND))

@@ -1,22 +1,25 @@
 """What every chat answer tells beside its body, on both faces."""
 
+from collections.abc import Iterable
+
 from ailb_server.api.edge import REQUEST_ID_KEY, Call
 from ailb_server.domain.chat import ChatRequest
 from ailb_server.pipeline.chat import ChatAnswer
 
 
 def answer_metadata(
-    call: Call, request: ChatRequest, answer: ChatAnswer
+    call: Call, request: ChatRequest, answer: ChatAnswer, untold: Iterable[str] = ()
 ) -> tuple[tuple[str, str], ...]:
     """`x-request-id`, `x-ailb-provider`, `x-ailb-model` (as the provider names it),
-    `x-ailb-overhead-ms` (what AILB added before the first byte), `x-ailb-ignored-params`."""
+    `x-ailb-overhead-ms` (what AILB added before the first byte), `x-ailb-ignored-params`; `untold`
+    are those that the face itself left out."""
     metadata = [
         (REQUEST_ID_KEY, call.request_id),
         ("x-ailb-provider", _printable(answer.target.provider)),
         ("x-ailb-model", _printable(answer.target.model)),
         ("x-ailb-overhead-ms", f"{answer.overhead_s * 1000:.2f}"),
     ]
-    ignored = request.own_fields.union(answer.ignored)
+    ignored = request.own_fields.union(answer.ignored, untold)
     if ignored:
         metadata.append(("x-ailb-ignored-params", ",".join(sorted(ignored))))
     return tuple(metadata)

@@ -14,7 +14,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from typing_extensions import override
 
-from ailb_server.api import errors
+from ailb_server.api import anthropic_errors, errors
+from ailb_server.domain.chat import Wire
 from ailb_server.domain.errors import (
     AilbError,
     InvalidRequestError,
@@ -25,8 +26,9 @@ from ailb_server.domain.errors import (
 from ailb_server.telemetry import logs
 
 REQUEST_ID_KEY = "x-request-id"
-# Envoy's transcoder sets it on what was a REST call.
+# Envoy's transcoder sets it, to the path with its query, on what was a REST call.
 _TRANSCODED_KEY = "x-envoy-original-path"
+_ANTHROPIC_PATHS = "/v1/messages"
 _MAX_REQUEST_ID = 128
 _REQUEST_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "_.:/+=@-")
 # Answered under any load, or an overloaded instance would look dead.
@@ -41,11 +43,13 @@ Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 class Call:
     """Facts of the running call. `rest`: it came through Envoy's transcoder.
 
-    `interrupted` tells, within a cancelled call, whether it was this server that ended it.
+    `wire` is the format whose errors a REST caller expects. `interrupted` tells, within a cancelled
+    call, whether it was this server that ended it.
     """
 
     request_id: str
     rest: bool
+    wire: Wire = "openai"
     interrupted: Callable[[], bool] = field(default=lambda: False, compare=False)
 
 
@@ -210,15 +214,16 @@ def _no_method(method: str) -> Any:
 
 def call_of(context: Context, interrupted: Callable[[], bool] = lambda: False) -> Call:
     """Reads the call's metadata; a missing or unfit request id is replaced by a new one."""
-    request_id, rest = "", False
+    request_id, path = "", ""
     for key, value in context.invocation_metadata() or ():
         if key == REQUEST_ID_KEY and isinstance(value, str):
             request_id = value
         elif key == _TRANSCODED_KEY:
-            rest = True
+            path = str(value)
     if not request_id or not _fit(request_id):
         request_id = secrets.token_hex(16)
-    return Call(request_id, rest, interrupted)
+    wire: Wire = "anthropic" if path.startswith(_ANTHROPIC_PATHS) else "openai"
+    return Call(request_id, bool(path), wire, interrupted)
 
 
 def _fit(request_id: str) -> bool:
@@ -233,6 +238,8 @@ async def abort(context: Context, call: Call, error: AilbError) -> None:
         ("grpc-status-details-bin", status.SerializeToString()),
         *errors.response_metadata(error),
     ]
-    if call.rest:
+    if call.rest and call.wire == "anthropic":
+        metadata.extend(anthropic_errors.rest_metadata(error, call.request_id))
+    elif call.rest:
         metadata.extend(errors.rest_metadata(error))
     await context.abort(errors.TABLE[error.reason].grpc, status.message, tuple(metadata))

@@ -129,7 +129,7 @@ def response_metadata(error: AilbError) -> list[tuple[str, str]]:
 def rest_metadata(error: AilbError) -> list[tuple[str, str]]:
     """What lets Envoy render a typed method's error as OpenAI does."""
     param = _facts(error).get("param")
-    body = _openai_json(error, _cut(str(error), MAX_METADATA_MESSAGE), param)
+    body = _openai_json(error, cut(str(error), MAX_METADATA_MESSAGE), param)
     return [(HTTP_STATUS_KEY, str(http_status(error))), (ERROR_BODY_KEY, body)]
 
 
@@ -142,15 +142,15 @@ def rpc_status(error: AilbError) -> Status:
         delay.FromMilliseconds(math.ceil(error.retry_after_s * 1000))
         details.append(_packed(RetryInfo(retry_delay=delay)))
     code: int = TABLE[error.reason].grpc.value[0]
-    message = _cut(str(error), MAX_METADATA_MESSAGE)
+    message = cut(str(error), MAX_METADATA_MESSAGE)
     return Status(code=code, message=message, details=details)
 
 
 def _facts(error: AilbError) -> dict[str, str]:
-    return {name: _cut(value, MAX_METADATA_FACT) for name, value in error.facts.items()}
+    return {name: cut(value, MAX_METADATA_FACT) for name, value in error.facts.items()}
 
 
-def _cut(text: str, limit: int) -> str:
+def cut(text: str, limit: int) -> str:
     """As much of the text as takes `limit` bytes percent-encoded, as grpc-message is."""
     size = 0
     for end, character in enumerate(text):

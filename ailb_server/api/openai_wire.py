@@ -11,7 +11,7 @@ from ailb_server.domain.chat import OWN_FIELDS, ChatRequest, Json
 from ailb_server.domain.errors import InvalidRequestError
 
 # Parameters whose types all providers of the format share; others are the provider's to judge.
-_TYPES: FieldTypes = {
+CHAT_TYPES: FieldTypes = {
     "stream": ((bool,), "a boolean"),
     "stream_options": ((dict,), "an object"),
     "temperature": ((int, float), "a number"),
@@ -29,7 +29,7 @@ def parse_chat_request(body: bytes) -> ChatRequest:
     """Raises InvalidRequestError, with the fact `param` where a field is at fault."""
     fields = object_of(body)
     model = model_of(fields)
-    check_types(fields, _TYPES)
+    check_types(fields, CHAT_TYPES)
     _check_messages(fields.get("messages"))
     options = fields.get("stream_options") or {}
     return ChatRequest(

@@ -1,13 +1,17 @@
 """A request in OpenAI's shape, and the chunks that answer it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+from ailb_server.domain.errors import InvalidRequestError, UntranslatableError
 
 # What a JSON parser returns. Any, because JSON's shape is the sender's, and every read is checked.
 Json: TypeAlias = Any
 JsonObject: TypeAlias = dict[str, Json]
+# The formats in which callers ask: OpenAI's chat completions, and Anthropic's Messages.
+Wire: TypeAlias = Literal["openai", "anthropic"]
 
 # AILB's own request fields: read here, never sent to a provider.
 KNOWLEDGE_FIELDS = frozenset({"rag_collection", "rag_top_k", "rag_filter", "rag_min_score"})
@@ -28,8 +32,11 @@ class Operation(StrEnum):
 class ChatRequest:
     """What a caller asks: a chat, or another operation.
 
-    `body` is the JSON text as the caller wrote it (the source of what is sent on, byte for byte);
-    `fields` are its parsed top-level members; `own_fields` names those of AILB that it holds.
+    `body` is the JSON text as the caller wrote it, in the format that `wire` names (the source of
+    what is sent on, byte for byte); `fields` are its top-level members, in OpenAI's shape whatever
+    the format; `own_fields` names those of AILB that it holds. `headers` go with the body to
+    providers of its format. `untranslatable` is why `fields` cannot say all that is asked: only a
+    provider of the format can be asked then.
     """
 
     model: str
@@ -39,6 +46,15 @@ class ChatRequest:
     fields: Mapping[str, Json]
     own_fields: frozenset[str] = frozenset()
     operation: Operation = Operation.CHAT
+    wire: Wire = "openai"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    untranslatable: InvalidRequestError | None = None
+
+    def require_translatable(self) -> None:
+        """For providers that read `fields`. Raises UntranslatableError."""
+        if self.untranslatable is not None:
+            param = self.untranslatable.facts.get("param")
+            raise UntranslatableError(str(self.untranslatable), param=param)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +75,11 @@ class TokenUsage:
 class ChatChunk:
     """A piece of an answer: one whole object, or some chunk objects of a stream.
 
-    `events` are the parsed objects, in order. `wire` is what a REST caller gets: the JSON body, or
-    whole server-sent events, `[DONE]` included.
+    `events` are the parsed objects, in order, always in OpenAI's shape. `wire` is what a caller of
+    the format `wire_format` gets: the JSON body, or whole server-sent events, `[DONE]` included.
     """
 
     events: Sequence[JsonObject]
     wire: bytes
     usage: TokenUsage | None = None
+    wire_format: Wire = "openai"

@@ -10,6 +10,7 @@ AilbError
     UpstreamRejectedError          the caller's request is at fault, by the provider's word
     UpstreamRateLimitedError, UpstreamMisconfiguredError,
     UpstreamUnavailableError, UpstreamTimeoutError
+    UntranslatableError            an InvalidRequestError, but only to some of the targets
   StorageUnavailableError, OverloadedError, ShuttingDownError
   NotImplementedHereError, InternalError
 """
@@ -190,3 +191,9 @@ class UpstreamTimeoutError(UpstreamError):
     """The provider did not answer in time."""
 
     reason = Reason.UPSTREAM_TIMEOUT
+
+
+class UntranslatableError(InvalidRequestError, UpstreamError):
+    """The request asks for what this provider's format cannot say; another's may."""
+
+    darkens = False

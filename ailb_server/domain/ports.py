@@ -58,3 +58,11 @@ class EmbeddingProvider(Protocol):
         embeddings: `data` holds `embedding`s as the request's `encoding_format` says, a list of
         numbers, or little-endian float32 in base64."""
         ...
+
+
+class TokenCounter(Protocol):
+    """An upstream that counts the tokens of a request in its own format."""
+
+    async def count_tokens(self, request: ChatRequest, model: str) -> bytes:
+        """The upstream's answer, byte for byte. Raises UpstreamError."""
+        ...

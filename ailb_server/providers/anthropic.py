@@ -9,8 +9,14 @@ from ailb_server.domain.chat import ChatChunk, ChatRequest
 from ailb_server.domain.errors import UpstreamUnavailableError
 from ailb_server.domain.ports import ProviderAnswer
 from ailb_server.providers import anthropic_wire_answer as wire
+from ailb_server.providers.anthropic_relay import (
+    RelayReader,
+    relayed_body,
+    relayed_completion,
+    relayed_headers,
+)
 from ailb_server.providers.anthropic_wire_models import UNKNOWN, ModelFacts
-from ailb_server.providers.anthropic_wire_request import messages_request
+from ailb_server.providers.anthropic_wire_request import MessagesRequest, messages_request
 from ailb_server.providers.anthropic_wire_stream import StreamReader
 from ailb_server.providers.openai_account import RequestTemplate
 from ailb_server.providers.openai_wire import ErrorAnswerError
@@ -19,6 +25,7 @@ from ailb_server.providers.upstream import Reply, Upstream
 from ailb_server.providers.upstream_errors import status_error
 
 _PATH = "/v1/messages"
+_COUNT_PATH = "/v1/messages/count_tokens"
 _OK = 200
 
 
@@ -39,7 +46,7 @@ class Account(Protocol):
 
 
 class AnthropicProvider:
-    """Chats over one account, translated to the Messages API and back.
+    """Chats over one account, translated to the Messages API and back; relayed if they came in it.
 
     What a model takes is known from the last listing. `clock` tells Unix seconds.
     """
@@ -56,21 +63,27 @@ class AnthropicProvider:
         self._account = account
         self._upstream = upstream
         self._clock = clock
-        self._template: RequestTemplate | None = None
+        self._templates: dict[str, RequestTemplate] = {}
         self._facts: Mapping[str, ModelFacts] = {}
 
     @asynccontextmanager
     async def open(self, request: ChatRequest, model: str) -> AsyncIterator[ProviderAnswer]:
         """See `ChatProvider.open`. Raises InvalidRequestError for what cannot be translated."""
-        sent = messages_request(request, model, self._facts.get(model, UNKNOWN))
-        template = self._template or await self._prepare()
-        async with self._upstream.post(template.url, template.headers, sent.body) as reply:
-            if reply.status != _OK:
-                body = wire.openai_error(await reply.read_all())
-                raise status_error(self.name, reply.status, reply.headers, body)
-            answer = self._stream(request, reply) if request.stream else self._completion(reply)
-            async with aclosing(answer) as chunks:
+        sent = self._sent(request, model)
+        async with self._post(_PATH, request, sent.body) as reply:
+            stream = self._stream if request.stream else self._completion
+            async with aclosing(stream(request, reply)) as chunks:
                 yield ProviderAnswer(chunks, sent.ignored)
+
+    async def count_tokens(self, request: ChatRequest, model: str) -> bytes:
+        """See `TokenCounter.count_tokens`; the request is of Anthropic's format."""
+        async with self._post(_COUNT_PATH, request, relayed_body(request, model)) as reply:
+            body = await reply.read_all()
+            try:
+                wire.json_object(body)
+            except ValueError as error:
+                raise self._bad_answer(error) from error
+            return body
 
     async def list_models(self) -> Sequence[str] | None:
         """See `ChatProvider.list_models`."""
@@ -85,21 +98,38 @@ class AnthropicProvider:
         await self._upstream.close()
         await self._account.close()
 
-    async def _prepare(self) -> RequestTemplate:
-        self._template = await self._account.template(_PATH)
-        return self._template
+    def _sent(self, request: ChatRequest, model: str) -> MessagesRequest:
+        if request.wire == "anthropic":
+            return MessagesRequest(relayed_body(request, model), ())
+        return messages_request(request, model, self._facts.get(model, UNKNOWN))
 
-    async def _completion(self, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
+    @asynccontextmanager
+    async def _post(self, path: str, request: ChatRequest, body: bytes) -> AsyncIterator[Reply]:
+        """The reply to a request, if it is a success. Raises UpstreamError."""
+        template = self._templates.get(path)
+        if template is None:
+            template = self._templates[path] = await self._account.template(path)
+        headers = relayed_headers(template.headers, request)
+        async with self._upstream.post(template.url, headers, body) as reply:
+            if reply.status != _OK:
+                told = await reply.read_all()
+                told = told if request.wire == "anthropic" else wire.openai_error(told)
+                raise status_error(self.name, reply.status, reply.headers, told)
+            yield reply
+
+    async def _completion(
+        self, request: ChatRequest, reply: Reply
+    ) -> AsyncGenerator[ChatChunk, None]:
         body = await reply.read_all()
+        read = relayed_completion if request.wire == "anthropic" else wire.completion
         try:
-            yield wire.completion(body, int(self._clock()))
+            yield read(body, int(self._clock()))
         except ValueError as error:
             raise self._bad_answer(error) from error
 
     async def _stream(self, request: ChatRequest, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
         cutter = EventCutter()
-        created = int(self._clock())
-        reader = StreamReader(include_usage=request.include_usage, created=created)
+        reader = self._reader(request)
         begun = False
         while not reader.done:
             read = await reply.read()
@@ -112,13 +142,19 @@ class AnthropicProvider:
             if chunk and begun:
                 # A ping too: while a model thinks unseen, nothing else comes.
                 reply.token_seen()
-            if chunk and (chunk.events or chunk.usage):
+            if chunk and begun and (chunk.wire or chunk.usage):
                 yield chunk
             if not read and not reader.done:
                 raise UpstreamUnavailableError(
                     "The provider ended the stream before its end.", provider=self.name
                 )
         await reply.drain()
+
+    def _reader(self, request: ChatRequest) -> StreamReader | RelayReader:
+        created = int(self._clock())
+        if request.wire == "anthropic":
+            return RelayReader(created=created)
+        return StreamReader(include_usage=request.include_usage, created=created)
 
     def _bad_answer(self, error: ValueError) -> UpstreamUnavailableError:
         if isinstance(error, ErrorAnswerError):

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from ailb_server.domain.chat import Json, JsonObject
-from ailb_server.providers.request_fields import (
+from ailb_server.domain.request_fields import (
     name_at,
     object_at,
     objects_at,

@@ -9,6 +9,14 @@ from collections.abc import Sequence
 import orjson
 
 from ailb_server.domain.chat import Json, JsonObject
+from ailb_server.domain.request_fields import (
+    name_at,
+    object_at,
+    objects_at,
+    refused,
+    text_at,
+    unheeded,
+)
 from ailb_server.providers.anthropic_wire_content import (
     ASSISTANT_PARTS,
     RESULT_PARTS,
@@ -17,14 +25,6 @@ from ailb_server.providers.anthropic_wire_content import (
     blocks,
     compact,
     text_blocks,
-)
-from ailb_server.providers.request_fields import (
-    name_at,
-    object_at,
-    objects_at,
-    refused,
-    text_at,
-    unheeded,
 )
 
 THINKING_BLOCKS = frozenset({"thinking", "redacted_thinking"})

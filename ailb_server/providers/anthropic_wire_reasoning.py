@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ailb_server.domain.chat import Json, JsonObject
+from ailb_server.domain.request_fields import refused
 from ailb_server.providers.anthropic_wire_models import EFFORTS, ModelFacts
-from ailb_server.providers.request_fields import refused
 
 MIN_BUDGET = 1024
 # What models that think only within a budget get for an effort.

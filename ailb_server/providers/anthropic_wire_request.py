@@ -11,12 +11,12 @@ import orjson
 
 from ailb_server.domain.chat import ChatRequest, Json, JsonObject
 from ailb_server.domain.errors import InvalidRequestError
+from ailb_server.domain.request_fields import asks, object_at, refused, text_at, unheeded
 from ailb_server.providers.anthropic_wire_messages import conversation
 from ailb_server.providers.anthropic_wire_models import ModelFacts
 from ailb_server.providers.anthropic_wire_reasoning import reasoning
 from ailb_server.providers.anthropic_wire_schema import enforceable
 from ailb_server.providers.anthropic_wire_tools import is_forced, tools_and_choice
-from ailb_server.providers.request_fields import asks, object_at, refused, text_at, unheeded
 
 # The API insists on `max_tokens`; this is for a model whose own limit no listing has told.
 DEFAULT_MAX_TOKENS = 8192

@@ -7,7 +7,7 @@ Source: anthropic 2.11 `types/raw_message_stream_event.py`, `types/raw_content_b
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ailb_server.domain.chat import ChatChunk, Json, JsonObject
+from ailb_server.domain.chat import ChatChunk, Json, JsonObject, TokenUsage
 from ailb_server.providers.anthropic_wire_answer import (
     as_object,
     dumps,
@@ -63,14 +63,18 @@ class StreamReader:
         """
         if self.done:
             return ChatChunk((), b"")
+        chunks, usage = self.translate(block)
+        return ChatChunk(chunks, self._wire(chunks), usage)
+
+    def translate(self, block: bytes) -> tuple[list[JsonObject], TokenUsage | None]:
+        """The chunks' objects, and the tokens that the block tells. Raises as `read`."""
         self._usage_told = False
         chunks: list[JsonObject] = []
         for event in split_events(block):
             data = data_of(event)
             if data and data.strip() and not self.done:
                 chunks += self._on(json_object(data))
-        usage = usage_of(self._usage) if self._usage_told else None
-        return ChatChunk(chunks, self._wire(chunks), usage)
+        return chunks, usage_of(self._usage) if self._usage_told else None
 
     def _on(self, event: JsonObject) -> Iterable[JsonObject]:
         kind = event.get("type")

@@ -4,14 +4,8 @@ Source: anthropic 2.11 `types/tool_param.py`, `types/tool_choice_*_param.py`.
 """
 
 from ailb_server.domain.chat import Json, JsonObject
+from ailb_server.domain.request_fields import name_at, object_at, objects_at, refused, unheeded
 from ailb_server.providers.anthropic_wire_schema import enforceable
-from ailb_server.providers.request_fields import (
-    name_at,
-    object_at,
-    objects_at,
-    refused,
-    unheeded,
-)
 
 _MODES = {"none": "none", "auto": "auto", "required": "any"}
 _FORCED = frozenset({"any", "tool"})

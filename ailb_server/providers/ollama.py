@@ -55,6 +55,7 @@ class OllamaProvider:
     @asynccontextmanager
     async def open(self, request: ChatRequest, model: str) -> AsyncIterator[ProviderAnswer]:
         """See `ChatProvider.open`. Raises InvalidRequestError for what Ollama cannot do."""
+        request.require_translatable()
         sent = upstream_request(request, model, self._num_ctx)
         self._warn_of_overflow(sent, model)
         async with self._upstream.post(self._chat_url, self._headers, sent.body) as reply:

@@ -11,7 +11,7 @@ import orjson
 
 from ailb_server.domain.chat import Json, JsonObject
 from ailb_server.domain.errors import InvalidRequestError
-from ailb_server.providers.request_fields import unheeded
+from ailb_server.domain.request_fields import unheeded
 
 _ROLES: Mapping[str, str] = {
     "developer": "system",

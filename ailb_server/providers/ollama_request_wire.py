@@ -11,9 +11,9 @@ import orjson
 
 from ailb_server.domain.chat import OWN_FIELDS, ChatRequest, Json, JsonObject
 from ailb_server.domain.errors import InvalidRequestError
+from ailb_server.domain.request_fields import asks, unheeded
 from ailb_server.providers.ollama_messages_wire import refused, translate
 from ailb_server.providers.ollama_tools_wire import chosen_tools
-from ailb_server.providers.request_fields import asks, unheeded
 
 MAX_NUM_CTX = 16 * 1024 * 1024
 _MAX_TOP_LOGPROBS = 20

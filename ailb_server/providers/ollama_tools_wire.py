@@ -1,8 +1,8 @@
 """OpenAI's tools as Ollama's `/api/chat` takes them: functions only, and no `tool_choice`. Pure."""
 
 from ailb_server.domain.chat import Json, JsonObject
+from ailb_server.domain.request_fields import unheeded
 from ailb_server.providers.ollama_messages_wire import refused
-from ailb_server.providers.request_fields import unheeded
 
 _FUNCTION = frozenset({"name", "description", "parameters"})
 

@@ -47,15 +47,16 @@ class OpenAIProvider:
     async def _open(
         self, path: str, request: ChatRequest, model: str
     ) -> AsyncIterator[ProviderAnswer]:
+        request.require_translatable()
         template = self._templates.get(path) or await self._prepare(path)
-        body = openai_wire.upstream_body(request, model)
+        body, ignored = openai_wire.sent_body(request, model)
         read = openai_wire.embeddings if path == _EMBEDDINGS else openai_wire.completion
         async with self._upstream.post(template.url, template.headers, body) as reply:
             if reply.status != _OK:
                 raise status_error(self.name, reply.status, reply.headers, await reply.read_all())
             answer = self._stream(request, reply) if request.stream else self._whole(reply, read)
             async with aclosing(answer) as chunks:
-                yield ProviderAnswer(chunks)
+                yield ProviderAnswer(chunks, ignored)
 
     async def list_models(self) -> Sequence[str] | None:
         """See `ChatProvider.list_models`."""

@@ -5,11 +5,15 @@ import re
 import orjson
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, JsonObject, TokenUsage
+from ailb_server.domain.errors import InvalidRequestError
 from ailb_server.providers.json_splice import append, splice
 from ailb_server.providers.sse import data_of, split_events
 
 _USAGE_NULL = re.compile(rb',\s*"usage"\s*:\s*null(?=\s*[,}])')
 _ASK_USAGE = b'{"include_usage":true}'
+# What `fields` hold beyond OpenAI's API if the request came in another format, and OpenAI refuses.
+_FOREIGN = frozenset({"top_k"})
+_FOREIGN_OF_MESSAGE = frozenset({"thinking_blocks"})
 
 
 class MalformedAnswerError(ValueError):
@@ -18,6 +22,13 @@ class MalformedAnswerError(ValueError):
 
 class ErrorAnswerError(ValueError):
     """The upstream's answer, though its status says success, is an error object."""
+
+
+def sent_body(request: ChatRequest, model: str) -> tuple[bytes, tuple[str, ...]]:
+    """The request as the upstream gets it, and the names of what it does not get."""
+    if request.wire == "openai":
+        return upstream_body(request, model), ()
+    return translated_body(request, model)
 
 
 def upstream_body(request: ChatRequest, model: str) -> bytes:
@@ -55,6 +66,27 @@ def embeddings(body: bytes) -> ChatChunk:
     if not isinstance(answer.get("data"), list):
         raise MalformedAnswerError("the answer has no data")
     return ChatChunk((answer,), body, usage_of(answer.get("usage")))
+
+
+def translated_body(request: ChatRequest, model: str) -> tuple[bytes, tuple[str, ...]]:
+    """A request that came in another format, written anew; and what OpenAI does not know of it."""
+    foreign = {name for name in _FOREIGN if request.fields.get(name) is not None}
+    fields: JsonObject = {
+        name: value
+        for name, value in request.fields.items()
+        if name not in _FOREIGN and name not in request.own_fields
+    }
+    for message in fields["messages"]:
+        foreign.update(f"messages.{name}" for name in _FOREIGN_OF_MESSAGE.intersection(message))
+    fields["messages"] = [
+        {name: value for name, value in message.items() if name not in _FOREIGN_OF_MESSAGE}
+        for message in fields["messages"]
+    ]
+    try:
+        body = orjson.dumps({**fields, "model": model})
+    except orjson.JSONEncodeError:
+        raise InvalidRequestError("The request is nested too deeply.") from None
+    return body, tuple(sorted(foreign))
 
 
 class StreamReader:

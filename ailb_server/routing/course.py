@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ailb_server.domain.chat import ChatRequest
 from ailb_server.domain.errors import (
     AilbError,
+    UntranslatableError,
     UpstreamError,
     UpstreamRateLimitedError,
     UpstreamTimeoutError,
@@ -58,8 +59,9 @@ class Course:
         self.plan.decision.tried.append(Tried(target, outcome, seconds))
 
     def failed(self, error: UpstreamError) -> None:
-        """An attempt has failed."""
-        self.failure = error
+        """An attempt has failed. Who could have answered tells more than who could not be asked."""
+        if self.failure is None or not isinstance(error, UntranslatableError):
+            self.failure = error
         limited = isinstance(error, UpstreamRateLimitedError) and self.refusals is not None
         self.refusals = (self.refusals or 0) + 1 if limited else None
 

@@ -86,8 +86,10 @@ def _envoy_rows(root: Path) -> Iterator[tuple[str, str, str]]:
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
     replies = manager["local_reply_config"]
     for mapper in replies["mappers"]:
-        if "body_format_override" in mapper:
-            yield _envoy_row(_status(mapper), mapper["body_format_override"])
+        body = mapper.get("body_format_override")
+        # Those of Anthropic's shape have a type at the top, and a page of their own.
+        if body and "type" not in body["json_format"]:
+            yield _envoy_row(_status(mapper), body)
     yield _envoy_row("any other", replies["body_format"])
 
 

@@ -12,6 +12,8 @@ from aiohttp import web
 
 VERSION = "2026-10-21"
 MODEL = "claude-test"
+# Not as a JSON writer would write it: what is relayed must stay so.
+COUNTED = b'{ "input_tokens" : 42 }'
 USAGE = {"input_tokens": 12, "output_tokens": 3}
 MESSAGE: Mapping[str, Any] = {
     "id": "msg_01",
@@ -73,6 +75,8 @@ class Received:
 
     headers: Mapping[str, str]
     body: Any
+    raw: bytes = b""
+    path: str = ""
 
 
 class AnthropicUpstream:
@@ -93,6 +97,7 @@ class AnthropicUpstream:
     async def __aenter__(self) -> Self:
         application = web.Application()
         application.router.add_post("/v1/messages", self._messages)
+        application.router.add_post("/v1/messages/count_tokens", self._messages)
         application.router.add_get("/v1/models", self._list)
         runner = web.AppRunner(application, shutdown_timeout=1, handler_cancellation=True)
         await runner.setup()
@@ -112,14 +117,17 @@ class AnthropicUpstream:
         await self._stack.aclose()
 
     async def _messages(self, request: web.Request) -> web.StreamResponse:
-        body = orjson.loads(await request.read())
-        self.received.append(Received(dict(request.headers), body))
+        raw = await request.read()
+        body = orjson.loads(raw)
+        self.received.append(Received(dict(request.headers), body, raw, request.path))
         if self.script is not None:
             return await self._play(request, self.script)
         if request.headers.get("anthropic-version") != VERSION:
             return self._refused("anthropic-version: header is required")
         if any(name in body for name in ("temperature", "top_p", "top_k")):
             return self._refused("sampling parameters are not supported")
+        if request.path.endswith("/count_tokens"):
+            return web.Response(body=COUNTED, content_type="application/json")
         if body.get("stream"):
             return await self._play(request, Script(STREAM, headers=EVENT_STREAM))
         return web.json_response(body=orjson.dumps({**MESSAGE, "model": body["model"]}))

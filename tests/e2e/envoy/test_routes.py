@@ -69,6 +69,7 @@ async def test_health_and_metrics_are_served(edge: Edge) -> None:
         "/healthzz",
         "/ailb.v1.ModelService/ListModels",
         "/ailb.openai.v1.OpenAIService/CreateChatCompletion",
+        "/ailb.anthropic.v1.AnthropicService/CreateMessage",
         "/ailb.v1.ChatService/CreateChatCompletion",
         "/marchproxy.ModuleService/GetStatus",
         "/grpc.health.v1.Health/Check",

@@ -94,6 +94,15 @@ async def test_a_rest_callers_error_is_rendered_for_envoy() -> None:
     assert (error["message"], error["code"]) == ("No such model.", "model_not_found")
 
 
+async def test_a_messages_callers_error_is_anthropics() -> None:
+    context = FakeContext([("x-envoy-original-path", "/v1/messages?beta=true")])
+    with pytest.raises(grpc.aio.AbortError):
+        await (await _unary(Edge(0), _fail))("request", context)
+    assert context.trailing["x-http-status"] == "529"
+    envelope = json.loads(context.trailing["x-ailb-error"])
+    assert (envelope["type"], envelope["error"]["type"]) == ("error", "overloaded_error")
+
+
 async def test_a_fault_of_ours_does_not_tell_its_message() -> None:
     async def fail(request: object, context: object) -> None:
         raise ValueError("my secret prompt")

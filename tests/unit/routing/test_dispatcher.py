@@ -6,6 +6,8 @@ import pytest
 
 from ailb_server.domain.chat import ChatChunk, TokenUsage
 from ailb_server.domain.errors import (
+    InvalidRequestError,
+    UntranslatableError,
     UpstreamRejectedError,
     UpstreamReply,
     UpstreamTimeoutError,
@@ -55,6 +57,19 @@ async def test_the_last_targets_error_is_told_if_none_answers() -> None:
         await setup.answer()
     assert setup.outcome() == "upstream_timeout"
     assert setup.idle()
+
+
+async def test_who_cannot_be_asked_is_passed_over_and_not_blamed() -> None:
+    unfit = UntranslatableError("not here", param="tools")
+    assert (await Setup(FakeProvider(refusal=unfit), FakeProvider(says=[chunk()])).answer())[0] == Q
+    for first, second, told in (
+        (_DOWN, unfit, UpstreamUnavailableError),
+        (unfit, _DOWN, UpstreamUnavailableError),
+        (unfit, unfit, InvalidRequestError),
+    ):
+        setup = Setup(FakeProvider(refusal=first), FakeProvider(refusal=second))
+        with pytest.raises(told):
+            await setup.answer()
 
 
 async def test_an_answer_ends_a_row_of_failures() -> None:

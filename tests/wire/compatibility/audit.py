@@ -9,7 +9,7 @@ from copy import deepcopy
 from typing import TypeAlias
 
 from ailb_server.domain.chat import Json, JsonObject
-from ailb_server.providers.request_fields import asks
+from ailb_server.domain.request_fields import asks
 from tests.wire.compatibility.outcome import Translation, request_with, translate
 from tests.wire.compatibility.probe import Probe
 

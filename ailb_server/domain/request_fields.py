@@ -1,4 +1,4 @@
-"""Checked reads of a caller's request, for providers that must understand all of it. Pure."""
+"""Checked reads of a request, for those who must understand all of it. Pure."""
 
 from collections.abc import Set
 
