@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ailb_server.settings.base_url import BaseUrl
 from ailb_server.settings.header_text import header_value
 from ailb_server.settings.providers import ContextTokens, Strategy
 
@@ -58,7 +59,7 @@ class Settings(BaseSettings):
     openai_api_key: SecretStr | None = Field(
         None, description="Credential of the provider `openai`."
     )
-    openai_base_url: AnyHttpUrl | None = Field(
+    openai_base_url: BaseUrl | None = Field(
         None,
         description="Base URL of the provider `openai`: any server of OpenAI's format. Default, if"
         " a key is set: `https://api.openai.com/v1`.",
@@ -70,7 +71,7 @@ class Settings(BaseSettings):
     anthropic_api_key: SecretStr | None = Field(
         None, description="Credential of the provider `anthropic`."
     )
-    anthropic_base_url: AnyHttpUrl | None = Field(
+    anthropic_base_url: BaseUrl | None = Field(
         None,
         description="Base URL of the provider `anthropic`: any server of Anthropic's Messages API,"
         " without or with `/v1`. Default, if a key is set: `https://api.anthropic.com`.",
@@ -80,7 +81,7 @@ class Settings(BaseSettings):
         description="Its models, separated by commas. Default: those that its `GET /v1/models`"
         " lists.",
     )
-    ollama_base_url: AnyHttpUrl | None = Field(
+    ollama_base_url: BaseUrl | None = Field(
         None,
         description="Base URL of the provider `ollama`, spoken to by its native API, such as"
         " `http://localhost:11434`: without `/v1`.",

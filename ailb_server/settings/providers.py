@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import (
-    AnyHttpUrl,
     BaseModel,
     ConfigDict,
     Field,
@@ -14,6 +13,7 @@ from pydantic import (
 )
 
 from ailb_server.domain.target import Capabilities, Price
+from ailb_server.settings.base_url import BaseUrl
 from ailb_server.settings.header_text import sendable
 
 _MICRO = 1_000_000
@@ -78,7 +78,7 @@ class ProviderSettings(_Strict):
         description="Its name in routing, headers and metrics.",
     )
     kind: Literal["openai", "anthropic", "ollama"] = Field("openai", description="Its wire format.")
-    base_url: AnyHttpUrl = Field(
+    base_url: BaseUrl = Field(
         description="Up to and including `/v1`, which `anthropic` may leave out; of an Ollama,"
         " without a path."
     )
