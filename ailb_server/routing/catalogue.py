@@ -72,6 +72,7 @@ class Catalogue:
         self._listed: dict[str, tuple[str, ...]] = {}
         self._unlisted = {d.provider for d in self._declarations if not d.models}
         self._problems: dict[str, str] = {}
+        self._warned: set[str] = set()
         self.table: RoutingTable = self._compile()
 
     async def refresh(self) -> None:
@@ -82,11 +83,20 @@ class Catalogue:
         table = self._compile()
         if table != self.table:
             self.table = table
+        self._warn_of_empty_aliases()
         self._ledger.forget_except(self.table.targets())
         for fault in asked:
             # One of ours: it must be seen, but not cost the other providers their models.
             if fault is not None:
                 raise fault
+
+    def _warn_of_empty_aliases(self) -> None:
+        """Once for each, and not while a provider has yet to tell what it serves."""
+        if self.table.unlisted:
+            return
+        for name in set(self._aliases) - set(self.table.models) - self._warned:
+            _log.warning("the alias %s stands for nothing: no provider serves what it names", name)
+            self._warned.add(name)
 
     def health(self) -> list[ProviderHealth]:
         """Every provider, by its last listing and its last attempts."""

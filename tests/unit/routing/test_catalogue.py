@@ -97,3 +97,14 @@ async def test_a_refresh_forgets_targets_that_are_gone() -> None:
     provider.models = ["m"]
     await catalogue.refresh()
     assert not ledger.by_provider("p")
+
+
+async def test_an_alias_for_nothing_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    provider = FakeProvider(models=UpstreamUnavailableError("away"))
+    catalogue = Catalogue([_declared(provider)], Ledger(), {"smart": Alias(("typo",))})
+    await catalogue.refresh()
+    assert "smart" not in caplog.text, "its provider may yet list what it names"
+    provider.models = ["m"]
+    await catalogue.refresh()
+    await catalogue.refresh()
+    assert caplog.text.count("the alias smart stands for nothing") == 1

@@ -166,3 +166,13 @@ async def test_an_asked_chat_names_the_model_as_each_target_does() -> None:
     setup = Setup(FakeProvider(refusal=_DOWN))
     async with setup.dispatcher.open(setup.router.plan(chat()), chat()) as answer:
         assert answer.target == Q
+
+
+async def test_a_failed_attempt_leaves_a_line_without_its_words(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    private = UpstreamUnavailableError("it said: my secret prompt")
+    await Setup(FakeProvider(refusal=private)).answer()
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("p/m did not answer after ")
+    assert line.endswith(": UPSTREAM_UNAVAILABLE")
