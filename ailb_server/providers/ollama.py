@@ -13,6 +13,7 @@ from ailb_server.domain.chat import ChatChunk, ChatRequest
 from ailb_server.domain.errors import UpstreamTimeoutError, UpstreamUnavailableError
 from ailb_server.domain.ports import ProviderAnswer
 from ailb_server.providers import ollama_answer_wire as answer_wire
+from ailb_server.providers import ollama_embedding_wire as embedding_wire
 from ailb_server.providers import ollama_wire
 from ailb_server.providers.ndjson import LineCutter
 from ailb_server.providers.ollama_line_wire import Mint
@@ -38,7 +39,7 @@ class OllamaServer:
 
 
 class OllamaProvider:
-    """Chats at one Ollama server."""
+    """Chats and embeds at one Ollama server."""
 
     def __init__(
         self, name: str, server: OllamaServer, upstream: Upstream, mint: Mint | None = None
@@ -46,6 +47,7 @@ class OllamaProvider:
         self.name = name
         base = server.base_url.rstrip("/")
         self._chat_url = URL(f"{base}/api/chat", encoded=True)
+        self._embed_url = URL(f"{base}/api/embed", encoded=True)
         self._tags_url = URL(f"{base}/api/tags", encoded=True)
         self._headers = _headers(server)
         self._num_ctx = server.num_ctx
@@ -66,6 +68,19 @@ class OllamaProvider:
                 else self._completion(model, reply)
             )
             async with aclosing(answer) as chunks:
+                yield ProviderAnswer(chunks, sent.ignored)
+
+    @asynccontextmanager
+    async def open_embedding(
+        self, request: ChatRequest, model: str
+    ) -> AsyncIterator[ProviderAnswer]:
+        """See `EmbeddingProvider.open_embedding`. Raises InvalidRequestError as `open`, so for
+        inputs that are tokens."""
+        request.require_translatable()
+        sent = embedding_wire.embed_request(request, model)
+        async with self._upstream.post(self._embed_url, self._headers, sent.body) as reply:
+            await self._check_status(reply)
+            async with aclosing(self._embeddings(sent, reply)) as chunks:
                 yield ProviderAnswer(chunks, sent.ignored)
 
     async def list_models(self) -> Sequence[str] | None:
@@ -113,6 +128,15 @@ class OllamaProvider:
         body = await reply.read_all()
         try:
             yield answer_wire.completion(body, model, self._mint)
+        except ValueError as error:
+            raise self._bad_answer(error) from error
+
+    async def _embeddings(
+        self, sent: embedding_wire.EmbedRequest, reply: Reply
+    ) -> AsyncGenerator[ChatChunk, None]:
+        body = await reply.read_all()
+        try:
+            yield embedding_wire.embeddings(body, sent)
         except ValueError as error:
             raise self._bad_answer(error) from error
 

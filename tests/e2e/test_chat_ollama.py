@@ -109,3 +109,47 @@ async def test_a_stream_that_breaks_ends_with_an_error(
         ):
             pass
     assert broken.value.code == "upstream_timeout"
+
+
+async def test_embeddings(client: openai.AsyncOpenAI, ollama: OllamaUpstream) -> None:
+    # By default the SDK asks for base64, and decodes it.
+    raw = await client.embeddings.with_raw_response.create(
+        model=_MODEL, input=["a", "b"], dimensions=2, user="ann"
+    )
+    answer = raw.parse()
+    assert [(item.index, item.embedding) for item in answer.data] == [
+        (0, [0.5, -0.25]),
+        (1, [0.5, -0.25]),
+    ]
+    assert (answer.model, answer.usage.prompt_tokens, answer.usage.total_tokens) == (_MODEL, 6, 6)
+    assert raw.headers["x-ailb-ignored-params"] == "user"
+    sent = ollama.received[-1]
+    assert sent.path == "/api/embed"
+    assert sent.body == {
+        "model": _MODEL,
+        "input": ["a", "b"],
+        "truncate": False,
+        "dimensions": 2,
+    }
+    floats = await client.embeddings.create(model=_MODEL, input="a", encoding_format="float")
+    assert floats.data[0].embedding == [0.5, -0.25]
+    with pytest.raises(openai.BadRequestError) as refused:
+        await client.embeddings.create(model=_MODEL, input=[1, 2])
+    assert refused.value.param == "input"
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [
+        (Script(body=b'{"error":"the input length exceeds the context length"}', status=400), 400),
+        (Script(body=b'{"error":"model not found"}', status=404), 404),
+        (Script(body=b'{"embeddings":[]}'), 503),
+    ],
+)
+async def test_embeddings_that_fail(
+    client: openai.AsyncOpenAI, ollama: OllamaUpstream, script: Script, status: int
+) -> None:
+    ollama.embed = script
+    with pytest.raises(openai.APIStatusError) as failed:
+        await client.embeddings.create(model=_MODEL, input="a")
+    assert failed.value.status_code == status

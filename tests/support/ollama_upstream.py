@@ -75,12 +75,15 @@ class Received:
 
 
 class OllamaUpstream:
-    """Answers `/api/chat` by `script` and `/api/tags` by `models`."""
+    """Answers `/api/chat` by `script`, `/api/tags` by `models`, and `/api/embed` by `embed`, or,
+    if that has no body, with `embedding` for each input, of 3 tokens each."""
 
     def __init__(self) -> None:
         self.script = Script([line("Hello"), last_line()])
         self.models: Sequence[str] = ("llama3.2:3b",)
         self.tags = Script()
+        self.embedding: Sequence[float] = (0.5, -0.25)
+        self.embed = Script()
         self.received: list[Received] = []
         self.url = ""
         self.break_off = asyncio.Event()
@@ -91,6 +94,7 @@ class OllamaUpstream:
         """Listens on a free loopback port; returns the base URL."""
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/api/chat", self._chat)
+        app.router.add_post("/api/embed", self._embed)
         app.router.add_get("/api/tags", self._tags)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -113,6 +117,16 @@ class OllamaUpstream:
         if body is None:
             body = json.dumps({"models": models}).encode()
         return await self._answer(request, self.tags, [body], "application/json; charset=utf-8")
+
+    async def _embed(self, request: web.Request) -> web.StreamResponse:
+        asked = (await self._note(request)).body
+        count = 1 if isinstance(asked["input"], str) else len(asked["input"])
+        body = self.embed.body
+        if body is None:
+            embeddings = [list(self.embedding)] * count
+            answer = {"model": asked["model"], "embeddings": embeddings, "total_duration": 1}
+            body = json.dumps({**answer, "prompt_eval_count": 3 * count}).encode()
+        return await self._answer(request, self.embed, [body], "application/json; charset=utf-8")
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         received, script = await self._note(request), self.script
