@@ -15,7 +15,8 @@ from ailb_server.api.answer_metadata import answer_metadata
 from ailb_server.api.anthropic_wire_answer import message_body
 from ailb_server.api.anthropic_wire_request import MessagesRequest, parse_messages_request
 from ailb_server.api.anthropic_wire_stream import StreamWriter
-from ailb_server.api.edge import REQUEST_ID_KEY, Call, current_call
+from ailb_server.api.call_wishes import call_wishes
+from ailb_server.api.edge import REQUEST_ID_KEY, Call, current_call, interruption
 from ailb_server.domain.errors import AilbError
 from ailb_server.pipeline.chat import ChatAnswer, ChatPipeline
 from ailb_server.pipeline.counting import TokenCounting
@@ -45,17 +46,17 @@ class AnthropicService(pb_grpc.AnthropicServiceServicer):
         try:
             asked = parse_messages_request(request.body.data, _headers(context))
             content_type = _SSE if asked.chat.stream else _JSON
-            async with (
-                self._pipeline.open(asked.chat) as answer,
-                aclosing(_written(asked, answer)) as pieces,
-            ):
-                async for translated, wire in pieces:
-                    if not begun:
-                        begun = True
-                        await context.send_initial_metadata(
-                            _answered(call, asked, answer, translated=translated)
-                        )
-                    yield HttpBody(content_type=content_type, data=wire)
+            with interruption(call):
+                async with (
+                    self._pipeline.open(asked.chat, call_wishes(context)) as answer,
+                    aclosing(_written(asked, answer)) as pieces,
+                ):
+                    async for translated, wire in pieces:
+                        if not begun:
+                            begun = True
+                            metadata = _answered(call, asked, answer, translated=translated)
+                            await context.send_initial_metadata(metadata)
+                        yield HttpBody(content_type=content_type, data=wire)
         except Exception as error:
             if not call.rest:
                 raise
@@ -74,7 +75,8 @@ class AnthropicService(pb_grpc.AnthropicServiceServicer):
         call = current_call.get()
         try:
             asked = parse_messages_request(request.body.data, _headers(context))
-            counted = await self._counting.count(asked.chat)
+            with interruption(call):
+                counted = await self._counting.count(asked.chat)
         except Exception as error:
             if not call.rest:
                 raise

@@ -45,6 +45,40 @@ async def test_a_stream_cut_by_the_end_says_so(postgres_server: str, *, drained:
     assert "[DONE]" not in text
 
 
+async def test_a_stream_of_messages_cut_by_the_end_says_so(postgres_server: str) -> None:
+    with Stack(postgres_server) as stack:
+        # `demo-long` at the pace that the upstream keeps: this face has no field `demo`.
+        stack.loop.run(_paced(stack))
+        body = {**BODY, "model": "demo-long", "max_tokens": 5_000, "stream": True}
+        async with (
+            aiohttp.ClientSession(stack.rest) as http,
+            http.post("/v1/messages", json=body) as response,
+        ):
+            assert (await response.content.readuntil(b"\n\n")).startswith(b"event: message_start")
+            closing = asyncio.to_thread(stack.loop.run, stack.gateway.close())
+            text, _ = await asyncio.gather(response.text(), closing)
+    last = [event for event in text.split("\n\n") if event][-1]
+    assert last.startswith("event: error\n")
+    assert "message_stop" not in text
+
+
+async def _paced(stack: Stack) -> None:
+    stack.upstream.server.behave({"chunk_ms": 50})
+
+
+async def test_the_messages_face_heeds_the_callers_strategy(stack: Stack) -> None:
+    async with (
+        aiohttp.ClientSession(stack.rest) as http,
+        http.post(
+            "/v1/messages",
+            json={**BODY, "max_tokens": 5},
+            headers={"x-ailb-routing-strategy": "best"},
+        ) as response,
+    ):
+        assert response.status == 400
+        assert "strategy" in (await response.json())["error"]["message"]
+
+
 async def test_a_typed_stream_cut_by_the_end_says_so(postgres_server: str) -> None:
     with Stack(postgres_server) as stack:
         async with grpc.aio.insecure_channel(stack.grpc) as channel:
