@@ -18,8 +18,8 @@ from ailb_server.providers.anthropic_relay import (
 from ailb_server.providers.anthropic_wire_models import UNKNOWN, ModelFacts
 from ailb_server.providers.anthropic_wire_request import MessagesRequest, messages_request
 from ailb_server.providers.anthropic_wire_stream import StreamReader
-from ailb_server.providers.openai_account import RequestTemplate
 from ailb_server.providers.openai_wire import ErrorAnswerError
+from ailb_server.providers.sdk_request import RequestTemplate
 from ailb_server.providers.sse import EventCutter, EventTooLargeError
 from ailb_server.providers.upstream import Reply, Upstream
 from ailb_server.providers.upstream_errors import status_error

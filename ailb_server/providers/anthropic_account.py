@@ -8,25 +8,18 @@ from collections.abc import Mapping
 
 import anthropic
 import httpx2
-from multidict import CIMultiDict
-from yarl import URL
 
 from ailb_server.domain.chat import Json
 from ailb_server.domain.errors import UpstreamMisconfiguredError, UpstreamUnavailableError
 from ailb_server.providers.anthropic_wire_models import ModelFacts, models_of, next_page
-from ailb_server.providers.openai_account import (
-    MAX_MODELS,
-    RequestTemplate,
-    authorizes,
-    connections,
-)
+from ailb_server.providers.sdk_request import RequestTemplate, authorizes, connections, recorded
 
+MAX_MODELS = 10_000
 _PAGE = 1000
 _LISTING_TIMEOUT_S = 10.0
 # Without a key the SDK looks for one in its environment variables and in files of its own; a server
 # that needs none gets no Authorization header.
 _NO_KEY = "none"
-_NOT_SENT = frozenset({"host", "connection", "accept-encoding", "content-length", "user-agent"})
 _NO_LISTING = frozenset({404, 405, 501})
 _CREDENTIAL = frozenset({401, 402, 403})
 
@@ -50,23 +43,11 @@ class AnthropicAccount:
 
     async def template(self, path: str) -> RequestTemplate:
         """The request that the SDK would send by POST to `path`; nothing is sent."""
-        sent: list[httpx2.Request] = []
-
-        def record(request: httpx2.Request) -> httpx2.Response:
-            sent.append(request)
-            return httpx2.Response(200, json={})
-
-        async with httpx2.AsyncClient(transport=httpx2.MockTransport(record)) as recorder:
-            await self._over(recorder).post(
+        return await recorded(
+            lambda client: self._over(client).post(
                 path, cast_to=object, content=b"{}", options={"headers": dict(self._headers)}
             )
-        headers = {
-            name: value
-            for name, value in sent[0].headers.items()
-            if name not in _NOT_SENT and not name.startswith("x-stainless-")
-        }
-        headers["accept-encoding"] = "identity"
-        return RequestTemplate(URL(str(sent[0].url), encoded=True), CIMultiDict(headers))
+        )
 
     async def models(self) -> Mapping[str, ModelFacts] | None:
         """`GET /v1/models`, page by page: at most MAX_MODELS; None without a listing."""

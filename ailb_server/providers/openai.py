@@ -7,7 +7,8 @@ from ailb_server.domain.chat import ChatChunk, ChatRequest
 from ailb_server.domain.errors import UpstreamUnavailableError
 from ailb_server.domain.ports import ProviderAnswer
 from ailb_server.providers import openai_wire
-from ailb_server.providers.openai_account import OpenAIAccount, RequestTemplate
+from ailb_server.providers.openai_account import OpenAIAccount
+from ailb_server.providers.sdk_request import RequestTemplate
 from ailb_server.providers.sse import EventCutter, EventTooLargeError
 from ailb_server.providers.upstream import Reply, Upstream
 from ailb_server.providers.upstream_errors import status_error

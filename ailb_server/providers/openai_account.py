@@ -4,47 +4,20 @@ Its parsing costs ten times the bytes it parses, so chats do not go through it: 
 request's template once, and chats carry their bytes over that.
 """
 
-import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 import httpx2
 import openai
-from multidict import CIMultiDict
-from yarl import URL
 
 from ailb_server.domain.errors import UpstreamMisconfiguredError, UpstreamUnavailableError
+from ailb_server.providers.sdk_request import RequestTemplate, authorizes, connections, recorded
 
 MAX_MODELS = 10_000
 _LISTING_TIMEOUT_S = 10.0
 # The SDK insists on a key; a server that needs none gets no Authorization header.
 _NO_KEY = "none"
-# What aiohttp writes itself, and what describes a client that does not make the calls.
-_NOT_SENT = frozenset({"host", "connection", "accept-encoding", "content-length", "user-agent"})
 _NO_LISTING = frozenset({404, 405, 501})
-
-
-@dataclass(frozen=True, slots=True)
-class RequestTemplate:
-    """Where a request goes and what it always carries; the headers hold the credential."""
-
-    url: URL
-    headers: CIMultiDict[str]
-
-
-def connections() -> httpx2.AsyncClient:
-    """What an SDK lists models over: as chats go, so no proxy, no redirect, the system's CAs."""
-    # A proxy of the environment would see the listing and never a chat. The CAs are aiohttp's, and
-    # SSL_CERT_FILE, which OpenSSL reads itself, goes for both.
-    return httpx2.AsyncClient(
-        trust_env=False, follow_redirects=False, verify=ssl.create_default_context()
-    )
-
-
-def authorizes(headers: Mapping[str, str]) -> bool:
-    """Whether configured headers bring a credential of their own."""
-    return any(name.lower() == "authorization" for name in headers)
 
 
 class OpenAIAccount:
@@ -68,23 +41,11 @@ class OpenAIAccount:
 
     async def template(self, path: str) -> RequestTemplate:
         """The request that the SDK would send by POST to `path`; nothing is sent."""
-        sent: list[httpx2.Request] = []
-
-        def record(request: httpx2.Request) -> httpx2.Response:
-            sent.append(request)
-            return httpx2.Response(200, json={})
-
-        async with httpx2.AsyncClient(transport=httpx2.MockTransport(record)) as recorder:
-            await self._over(recorder).post(
+        return await recorded(
+            lambda client: self._over(client).post(
                 path, cast_to=object, content=b"{}", options={"headers": dict(self._headers)}
             )
-        headers = {
-            name: value
-            for name, value in sent[0].headers.items()
-            if name not in _NOT_SENT and not name.startswith("x-stainless-")
-        }
-        headers["accept-encoding"] = "identity"
-        return RequestTemplate(URL(str(sent[0].url), encoded=True), CIMultiDict(headers))
+        )
 
     async def list_models(self) -> Sequence[str] | None:
         """`GET /models`: at most MAX_MODELS ids in the provider's order; None without a listing."""

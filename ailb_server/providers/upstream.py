@@ -50,7 +50,6 @@ class Reply:
         self._limit = min(started + timeouts.first_token_s, self._ends)
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        self.content_type = response.headers.get("content-type", "")
 
     async def read(self) -> bytes:
         """The next network read; empty at the end. Raises UpstreamError."""

@@ -9,7 +9,7 @@ from yarl import URL
 from ailb_server.domain.chat import ChatChunk
 from ailb_server.providers.anthropic import AnthropicProvider
 from ailb_server.providers.anthropic_wire_models import ModelFacts
-from ailb_server.providers.openai_account import RequestTemplate
+from ailb_server.providers.sdk_request import RequestTemplate
 from ailb_server.providers.upstream import Upstream
 from tests.support.anthropic_upstream import STREAM
 from tests.unit.doubles import chat

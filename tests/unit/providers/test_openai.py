@@ -16,7 +16,8 @@ from ailb_server.domain.errors import (
     UpstreamUnavailableError,
 )
 from ailb_server.providers.openai import OpenAIProvider
-from ailb_server.providers.openai_account import OpenAIAccount, RequestTemplate
+from ailb_server.providers.openai_account import OpenAIAccount
+from ailb_server.providers.sdk_request import RequestTemplate
 from ailb_server.providers.upstream import Upstream
 from tests.unit.doubles import chat
 
