@@ -79,6 +79,17 @@ TABLE: Mapping[Reason, Row] = MappingProxyType(
         Reason.OVERLOADED: Row(StatusCode.RESOURCE_EXHAUSTED, 503, _SERVER, "overloaded"),
         Reason.SHUTTING_DOWN: Row(StatusCode.UNAVAILABLE, 503, _SERVER, "shutting_down"),
         Reason.NOT_IMPLEMENTED: Row(StatusCode.UNIMPLEMENTED, 501, _SERVER, "not_implemented"),
+        Reason.NOT_FOUND: Row(StatusCode.NOT_FOUND, 404, _CALLER, "not_found"),
+        Reason.ALREADY_EXISTS: Row(StatusCode.ALREADY_EXISTS, 409, _CALLER, "already_exists"),
+        Reason.COLLECTION_NOT_FOUND: Row(
+            StatusCode.INVALID_ARGUMENT, 400, _CALLER, "collection_not_found"
+        ),
+        Reason.EMBEDDER_UNAVAILABLE: Row(
+            StatusCode.UNAVAILABLE, 503, _SERVER, "embedder_unavailable"
+        ),
+        Reason.EMBEDDING_MISMATCH: Row(
+            StatusCode.FAILED_PRECONDITION, 409, _CALLER, "embedding_mismatch"
+        ),
         Reason.INTERNAL_ERROR: Row(StatusCode.INTERNAL, 500, _SERVER, "internal_error"),
     }
 )

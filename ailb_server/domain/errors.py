@@ -3,7 +3,8 @@
 AilbError
   InvalidApiKeyError, PermissionDeniedError
   InvalidRequestError
-    ContextLengthExceededError
+    ContextLengthExceededError, CollectionNotFoundError
+  NotFoundError, AlreadyExistsError, EmbeddingMismatchError
   ModelNotFoundError
   RateLimitExceededError, BudgetExceededError
   UpstreamError (a provider did not answer)
@@ -11,7 +12,7 @@ AilbError
     UpstreamRateLimitedError, UpstreamMisconfiguredError,
     UpstreamUnavailableError, UpstreamTimeoutError
     UntranslatableError            an InvalidRequestError, but only to some of the targets
-  StorageUnavailableError, OverloadedError, ShuttingDownError
+  StorageUnavailableError, EmbedderUnavailableError, OverloadedError, ShuttingDownError
   NotImplementedHereError, InternalError
 """
 
@@ -41,6 +42,11 @@ class Reason(StrEnum):
     INTERNAL_ERROR = "INTERNAL_ERROR"
     SHUTTING_DOWN = "SHUTTING_DOWN"
     NOT_IMPLEMENTED = "NOT_IMPLEMENTED"
+    NOT_FOUND = "NOT_FOUND"
+    ALREADY_EXISTS = "ALREADY_EXISTS"
+    COLLECTION_NOT_FOUND = "COLLECTION_NOT_FOUND"
+    EMBEDDER_UNAVAILABLE = "EMBEDDER_UNAVAILABLE"
+    EMBEDDING_MISMATCH = "EMBEDDING_MISMATCH"
 
 
 class AilbError(Exception):
@@ -82,6 +88,36 @@ class ContextLengthExceededError(InvalidRequestError):
     """The prompt is longer than the model's context."""
 
     reason = Reason.CONTEXT_LENGTH_EXCEEDED
+
+
+class CollectionNotFoundError(InvalidRequestError):
+    """A chat names a collection that the tenant has not."""
+
+    reason = Reason.COLLECTION_NOT_FOUND
+
+
+class NotFoundError(AilbError):
+    """What the request names is not there; the fact `param` names the field."""
+
+    reason = Reason.NOT_FOUND
+
+
+class AlreadyExistsError(AilbError):
+    """What the request would make is there already; the fact `param` names the field."""
+
+    reason = Reason.ALREADY_EXISTS
+
+
+class EmbeddingMismatchError(AilbError):
+    """What is stored was embedded by another model than the configured one."""
+
+    reason = Reason.EMBEDDING_MISMATCH
+
+
+class EmbedderUnavailableError(AilbError):
+    """Texts cannot be turned into vectors now."""
+
+    reason = Reason.EMBEDDER_UNAVAILABLE
 
 
 class ModelNotFoundError(AilbError):

@@ -6,7 +6,7 @@ import orjson
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, JsonObject, TokenUsage
 from ailb_server.domain.errors import InvalidRequestError
-from ailb_server.providers.json_splice import append, splice
+from ailb_server.domain.json_splice import append, splice
 from ailb_server.providers.sse import data_of, split_events
 
 _USAGE_NULL = re.compile(rb',\s*"usage"\s*:\s*null(?=\s*[,}])')

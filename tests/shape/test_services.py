@@ -73,9 +73,9 @@ MANAGER = ENVOY["static_resources"]["listeners"][0]["filter_chains"][0]["filters
 
 def test_every_rpc_is_implemented_and_registered() -> None:
     server = Recorder()
-    parameters = inspect.signature(app._services).parameters.values()
+    parameters = inspect.signature(core_services).parameters.values()
     blank = [parameter.annotation.__new__(parameter.annotation) for parameter in parameters]
-    for register in app._services(*blank):
+    for register in core_services(*blank):
         register(cast("Any", server))
     wanted = {f"/{s.full_name}/{method.name}" for s in SERVICES for method in s.methods}
     assert server.behaviors.keys() == wanted

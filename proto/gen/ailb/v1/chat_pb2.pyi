@@ -648,6 +648,11 @@ class ChatCompletionParameters(_message.Message):
     REASONING_EFFORT_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     ADDITIONAL_PARAMETERS_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    RAG_COLLECTION_FIELD_NUMBER: _builtins.int
+    RAG_TOP_K_FIELD_NUMBER: _builtins.int
+    RAG_FILTER_FIELD_NUMBER: _builtins.int
+    RAG_MIN_SCORE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name, as `ModelService.ListModels` tells it. Required."""
     temperature: _builtins.float
@@ -676,6 +681,16 @@ class ChatCompletionParameters(_message.Message):
     """Whether several tools may be called at once."""
     reasoning_effort: Global___ReasoningEffort.ValueType
     """How much to think."""
+    session_id: _builtins.str
+    """The conversation's memory to read and to write: 1 to 256 printable characters without `/`. The
+    metadata `x-session-id` says the same; the field wins.
+    """
+    rag_collection: _builtins.str
+    """The collection in which knowledge for the answer is sought."""
+    rag_top_k: _builtins.int
+    """At most so many passages, 1 to 50. 3 if not set."""
+    rag_min_score: _builtins.float
+    """Only passages at least so similar to the question: cosine, -1 to 1."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
         """The conversation, oldest turn first. At least one."""
@@ -710,6 +725,10 @@ class ChatCompletionParameters(_message.Message):
         has a field above is refused.
         """
 
+    @_builtins.property
+    def rag_filter(self) -> _struct_pb2.Struct:
+        """Only passages of documents whose metadata hold these members."""
+
     def __init__(
         self,
         *,
@@ -735,10 +754,15 @@ class ChatCompletionParameters(_message.Message):
         reasoning_effort: Global___ReasoningEffort.ValueType = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         additional_parameters: _struct_pb2.Struct | None = ...,
+        session_id: _builtins.str | None = ...,
+        rag_collection: _builtins.str | None = ...,
+        rag_top_k: _builtins.int | None = ...,
+        rag_filter: _struct_pb2.Struct | None = ...,
+        rag_min_score: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_completion_tokens", b"_max_completion_tokens", "_max_tokens", b"_max_tokens", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_user", b"_user", "additional_parameters", b"additional_parameters", "frequency_penalty", b"frequency_penalty", "logprobs", b"logprobs", "max_completion_tokens", b"max_completion_tokens", "max_tokens", b"max_tokens", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "presence_penalty", b"presence_penalty", "response_format", b"response_format", "seed", b"seed", "temperature", b"temperature", "tool_choice", b"tool_choice", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_completion_tokens", b"_max_completion_tokens", "_max_tokens", b"_max_tokens", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_rag_collection", b"_rag_collection", "_rag_min_score", b"_rag_min_score", "_rag_top_k", b"_rag_top_k", "_seed", b"_seed", "_session_id", b"_session_id", "_temperature", b"_temperature", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_user", b"_user", "additional_parameters", b"additional_parameters", "frequency_penalty", b"frequency_penalty", "logprobs", b"logprobs", "max_completion_tokens", b"max_completion_tokens", "max_tokens", b"max_tokens", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "presence_penalty", b"presence_penalty", "rag_collection", b"rag_collection", "rag_filter", b"rag_filter", "rag_min_score", b"rag_min_score", "rag_top_k", b"rag_top_k", "response_format", b"response_format", "seed", b"seed", "session_id", b"session_id", "temperature", b"temperature", "tool_choice", b"tool_choice", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_completion_tokens", b"_max_completion_tokens", "_max_tokens", b"_max_tokens", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_user", b"_user", "additional_parameters", b"additional_parameters", "frequency_penalty", b"frequency_penalty", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "max_completion_tokens", b"max_completion_tokens", "max_tokens", b"max_tokens", "messages", b"messages", "metadata", b"metadata", "model", b"model", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "presence_penalty", b"presence_penalty", "reasoning_effort", b"reasoning_effort", "response_format", b"response_format", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "tool_choice", b"tool_choice", "tools", b"tools", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_completion_tokens", b"_max_completion_tokens", "_max_tokens", b"_max_tokens", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_rag_collection", b"_rag_collection", "_rag_min_score", b"_rag_min_score", "_rag_top_k", b"_rag_top_k", "_seed", b"_seed", "_session_id", b"_session_id", "_temperature", b"_temperature", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_user", b"_user", "additional_parameters", b"additional_parameters", "frequency_penalty", b"frequency_penalty", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "max_completion_tokens", b"max_completion_tokens", "max_tokens", b"max_tokens", "messages", b"messages", "metadata", b"metadata", "model", b"model", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "presence_penalty", b"presence_penalty", "rag_collection", b"rag_collection", "rag_filter", b"rag_filter", "rag_min_score", b"rag_min_score", "rag_top_k", b"rag_top_k", "reasoning_effort", b"reasoning_effort", "response_format", b"response_format", "seed", b"seed", "session_id", b"session_id", "stop", b"stop", "temperature", b"temperature", "tool_choice", b"tool_choice", "tools", b"tools", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__frequency_penalty: _TypeAlias = _typing.Literal["frequency_penalty"]  # noqa: Y015
     _WhichOneofArgType__frequency_penalty: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty"]  # noqa: Y015
@@ -754,8 +778,16 @@ class ChatCompletionParameters(_message.Message):
     _WhichOneofArgType__parallel_tool_calls: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls"]  # noqa: Y015
     _WhichOneofReturnType__presence_penalty: _TypeAlias = _typing.Literal["presence_penalty"]  # noqa: Y015
     _WhichOneofArgType__presence_penalty: _TypeAlias = _typing.Literal["_presence_penalty", b"_presence_penalty"]  # noqa: Y015
+    _WhichOneofReturnType__rag_collection: _TypeAlias = _typing.Literal["rag_collection"]  # noqa: Y015
+    _WhichOneofArgType__rag_collection: _TypeAlias = _typing.Literal["_rag_collection", b"_rag_collection"]  # noqa: Y015
+    _WhichOneofReturnType__rag_min_score: _TypeAlias = _typing.Literal["rag_min_score"]  # noqa: Y015
+    _WhichOneofArgType__rag_min_score: _TypeAlias = _typing.Literal["_rag_min_score", b"_rag_min_score"]  # noqa: Y015
+    _WhichOneofReturnType__rag_top_k: _TypeAlias = _typing.Literal["rag_top_k"]  # noqa: Y015
+    _WhichOneofArgType__rag_top_k: _TypeAlias = _typing.Literal["_rag_top_k", b"_rag_top_k"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__session_id: _TypeAlias = _typing.Literal["session_id"]  # noqa: Y015
+    _WhichOneofArgType__session_id: _TypeAlias = _typing.Literal["_session_id", b"_session_id"]  # noqa: Y015
     _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
     _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
     _WhichOneofReturnType__top_logprobs: _TypeAlias = _typing.Literal["top_logprobs"]  # noqa: Y015
@@ -779,7 +811,15 @@ class ChatCompletionParameters(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__presence_penalty) -> _WhichOneofReturnType__presence_penalty | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rag_collection) -> _WhichOneofReturnType__rag_collection | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rag_min_score) -> _WhichOneofReturnType__rag_min_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rag_top_k) -> _WhichOneofReturnType__rag_top_k | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__session_id) -> _WhichOneofReturnType__session_id | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
     @_typing.overload
@@ -790,6 +830,60 @@ class ChatCompletionParameters(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__user) -> _WhichOneofReturnType__user | None: ...
 
 Global___ChatCompletionParameters: _TypeAlias = ChatCompletionParameters  # noqa: Y015
+
+@_typing.final
+class Source(_message.Message):
+    """A passage that was put before the model, as the answer's `[number]` refers to it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    FIRST_CHUNK_FIELD_NUMBER: _builtins.int
+    LAST_CHUNK_FIELD_NUMBER: _builtins.int
+    SNIPPET_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Its number, from 1."""
+    collection: _builtins.str
+    """The collection."""
+    document_id: _builtins.str
+    """The document's id."""
+    title: _builtins.str
+    """The document's title."""
+    source: _builtins.str
+    """Where the document came from: a path or URL."""
+    score: _builtins.float
+    """Cosine similarity to the question; 0 if it was found by its words alone."""
+    first_chunk: _builtins.int
+    """The first of the document's chunks that it is made of, from 0."""
+    last_chunk: _builtins.int
+    """The last of them."""
+    snippet: _builtins.str
+    """How it begins, at most 200 characters."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        collection: _builtins.str = ...,
+        document_id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        source: _builtins.str = ...,
+        score: _builtins.float = ...,
+        first_chunk: _builtins.int = ...,
+        last_chunk: _builtins.int = ...,
+        snippet: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "document_id", b"document_id", "first_chunk", b"first_chunk", "last_chunk", b"last_chunk", "number", b"number", "score", b"score", "snippet", b"snippet", "source", b"source", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Source: _TypeAlias = Source  # noqa: Y015
 
 @_typing.final
 class TokenLogprob(_message.Message):
@@ -926,6 +1020,7 @@ class ChatCompletion(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     SYSTEM_FINGERPRINT_FIELD_NUMBER: _builtins.int
     ADDITIONAL_FIELDS_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The provider's id of the completion."""
     created: _builtins.int
@@ -946,6 +1041,10 @@ class ChatCompletion(_message.Message):
     def additional_fields(self) -> _struct_pb2.Struct:
         """Further fields of the answer, as the provider wrote them."""
 
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___Source]:
+        """The knowledge it was given, if `rag_collection` asked for any."""
+
     def __init__(
         self,
         *,
@@ -956,10 +1055,11 @@ class ChatCompletion(_message.Message):
         usage: Global___Usage | None = ...,
         system_fingerprint: _builtins.str | None = ...,
         additional_fields: _struct_pb2.Struct | None = ...,
+        sources: _abc.Iterable[Global___Source] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_system_fingerprint", b"_system_fingerprint", "additional_fields", b"additional_fields", "system_fingerprint", b"system_fingerprint", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_system_fingerprint", b"_system_fingerprint", "additional_fields", b"additional_fields", "choices", b"choices", "created", b"created", "id", b"id", "model", b"model", "system_fingerprint", b"system_fingerprint", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_system_fingerprint", b"_system_fingerprint", "additional_fields", b"additional_fields", "choices", b"choices", "created", b"created", "id", b"id", "model", b"model", "sources", b"sources", "system_fingerprint", b"system_fingerprint", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__system_fingerprint: _TypeAlias = _typing.Literal["system_fingerprint"]  # noqa: Y015
     _WhichOneofArgType__system_fingerprint: _TypeAlias = _typing.Literal["_system_fingerprint", b"_system_fingerprint"]  # noqa: Y015
@@ -1024,6 +1124,7 @@ class ChatCompletionChunk(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     SYSTEM_FINGERPRINT_FIELD_NUMBER: _builtins.int
     ADDITIONAL_FIELDS_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The provider's id of the completion, the same in every piece."""
     created: _builtins.int
@@ -1044,6 +1145,10 @@ class ChatCompletionChunk(_message.Message):
     def additional_fields(self) -> _struct_pb2.Struct:
         """Further fields of the piece, as the provider wrote them."""
 
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___Source]:
+        """The knowledge it was given, in the piece that ends the answer."""
+
     def __init__(
         self,
         *,
@@ -1054,10 +1159,11 @@ class ChatCompletionChunk(_message.Message):
         usage: Global___Usage | None = ...,
         system_fingerprint: _builtins.str | None = ...,
         additional_fields: _struct_pb2.Struct | None = ...,
+        sources: _abc.Iterable[Global___Source] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_system_fingerprint", b"_system_fingerprint", "additional_fields", b"additional_fields", "system_fingerprint", b"system_fingerprint", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_system_fingerprint", b"_system_fingerprint", "additional_fields", b"additional_fields", "choices", b"choices", "created", b"created", "id", b"id", "model", b"model", "system_fingerprint", b"system_fingerprint", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_system_fingerprint", b"_system_fingerprint", "additional_fields", b"additional_fields", "choices", b"choices", "created", b"created", "id", b"id", "model", b"model", "sources", b"sources", "system_fingerprint", b"system_fingerprint", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__system_fingerprint: _TypeAlias = _typing.Literal["system_fingerprint"]  # noqa: Y015
     _WhichOneofArgType__system_fingerprint: _TypeAlias = _typing.Literal["_system_fingerprint", b"_system_fingerprint"]  # noqa: Y015

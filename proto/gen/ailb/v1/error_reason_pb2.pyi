@@ -92,6 +92,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """This server has no such method. UNIMPLEMENTED, HTTP 501.
     Example: {"reason": "NOT_IMPLEMENTED", "domain": "ailb", "metadata": {"method": "/ailb.v1.ChatService/Sing"}}
     """
+    ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 18
+    """What the request names, such as a session or a document, is not there. NOT_FOUND, HTTP 404.
+    Example: {"reason": "NOT_FOUND", "domain": "ailb", "metadata": {"param": "session_id"}}
+    """
+    ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 19
+    """What the request would make is there already. ALREADY_EXISTS, HTTP 409.
+    Example: {"reason": "ALREADY_EXISTS", "domain": "ailb", "metadata": {"param": "name"}}
+    """
+    ERROR_REASON_COLLECTION_NOT_FOUND: _ErrorReason.ValueType  # 20
+    """A chat names a collection that the tenant has not. INVALID_ARGUMENT, HTTP 400.
+    Example: {"reason": "COLLECTION_NOT_FOUND", "domain": "ailb", "metadata": {"param": "rag_collection"}}
+    """
+    ERROR_REASON_EMBEDDER_UNAVAILABLE: _ErrorReason.ValueType  # 21
+    """The request needs texts as vectors, and the embedder is not there or not in time. UNAVAILABLE, HTTP 503.
+    Example: {"reason": "EMBEDDER_UNAVAILABLE", "domain": "ailb", "metadata": {}}
+    """
+    ERROR_REASON_EMBEDDING_MISMATCH: _ErrorReason.ValueType  # 22
+    """What is stored was embedded by another model: embed it anew, or configure that model. FAILED_PRECONDITION, HTTP 409.
+    Example: {"reason": "EMBEDDING_MISMATCH", "domain": "ailb", "metadata": {"stored": "a/model, 384", "configured": "another/model, 768"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every error that a caller of AILB can meet: the `reason` of the `google.rpc.ErrorInfo` that each
@@ -168,5 +188,25 @@ Example: {"reason": "SHUTTING_DOWN", "domain": "ailb", "metadata": {}}
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 17
 """This server has no such method. UNIMPLEMENTED, HTTP 501.
 Example: {"reason": "NOT_IMPLEMENTED", "domain": "ailb", "metadata": {"method": "/ailb.v1.ChatService/Sing"}}
+"""
+ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 18
+"""What the request names, such as a session or a document, is not there. NOT_FOUND, HTTP 404.
+Example: {"reason": "NOT_FOUND", "domain": "ailb", "metadata": {"param": "session_id"}}
+"""
+ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 19
+"""What the request would make is there already. ALREADY_EXISTS, HTTP 409.
+Example: {"reason": "ALREADY_EXISTS", "domain": "ailb", "metadata": {"param": "name"}}
+"""
+ERROR_REASON_COLLECTION_NOT_FOUND: ErrorReason.ValueType  # 20
+"""A chat names a collection that the tenant has not. INVALID_ARGUMENT, HTTP 400.
+Example: {"reason": "COLLECTION_NOT_FOUND", "domain": "ailb", "metadata": {"param": "rag_collection"}}
+"""
+ERROR_REASON_EMBEDDER_UNAVAILABLE: ErrorReason.ValueType  # 21
+"""The request needs texts as vectors, and the embedder is not there or not in time. UNAVAILABLE, HTTP 503.
+Example: {"reason": "EMBEDDER_UNAVAILABLE", "domain": "ailb", "metadata": {}}
+"""
+ERROR_REASON_EMBEDDING_MISMATCH: ErrorReason.ValueType  # 22
+"""What is stored was embedded by another model: embed it anew, or configure that model. FAILED_PRECONDITION, HTTP 409.
+Example: {"reason": "EMBEDDING_MISMATCH", "domain": "ailb", "metadata": {"stored": "a/model, 384", "configured": "another/model, 768"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ailb_server.providers.json_splice import append, splice
+from ailb_server.domain.json_splice import append, splice
 from tests.unit.providers.json_texts import NAMES, VALUES, members, rendered
 
 _EDITS = st.dictionaries(

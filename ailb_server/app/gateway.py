@@ -1,62 +1,43 @@
-"""The composition root: the one module that knows every concrete class."""
+"""One instance: everything that runs in one process, from start to close."""
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
-from functools import partial
-from importlib import metadata
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from prometheus_client import start_http_server
-from pydantic import AnyHttpUrl
 
-from ailb.anthropic.v1 import anthropic_service_pb2_grpc
-from ailb.openai.v1 import openai_service_pb2_grpc
-from ailb.v1 import (
-    chat_service_pb2_grpc,
-    embedding_service_pb2_grpc,
-    health_service_pb2_grpc,
-    metrics_service_pb2_grpc,
-    model_service_pb2_grpc,
-    stats_service_pb2_grpc,
-)
 from ailb_server.api.anthropic_service import AnthropicService
-from ailb_server.api.chat_service import ChatService
 from ailb_server.api.edge import Edge
-from ailb_server.api.embedding_service import EmbeddingService
 from ailb_server.api.health_service import HealthService, Instance
-from ailb_server.api.metrics_service import MetricsService
-from ailb_server.api.model_service import ModelService
-from ailb_server.api.openai_service import OpenAIService
 from ailb_server.api.stats_service import StatsService
+from ailb_server.app.providers import (
+    Provider,
+    aliases,
+    declaration,
+    demo_provider,
+    dispatch_rules,
+    limits,
+    provider_of,
+)
+from ailb_server.app.services import core_services
+from ailb_server.app.version import VERSION
 from ailb_server.demo.server import DemoServer
-from ailb_server.domain.ports import ChatProvider
 from ailb_server.pipeline.chat import ChatPipeline
 from ailb_server.pipeline.counting import TokenCounting
 from ailb_server.pipeline.metering import Metering
 from ailb_server.providers.anthropic import AnthropicProvider
-from ailb_server.providers.ollama import OllamaProvider, OllamaServer
-from ailb_server.providers.openai import OpenAIProvider
-from ailb_server.providers.openai_account import OpenAIAccount
-from ailb_server.providers.upstream import Timeouts, Upstream
-from ailb_server.routing.catalogue import Catalogue, Declaration
-from ailb_server.routing.dispatcher import Dispatcher, DispatchRules
+from ailb_server.routing.catalogue import Catalogue
+from ailb_server.routing.dispatcher import Dispatcher
 from ailb_server.routing.ledger import Ledger, LedgerRules
-from ailb_server.routing.limits import ProviderLimits
 from ailb_server.routing.router import Router, RouterDefaults
-from ailb_server.routing.table import Alias
 from ailb_server.server import GrpcServer, PortTakenError, Register
-from ailb_server.settings import AliasSettings, Configuration, ProviderSettings, Settings
-from ailb_server.spend.list_prices import list_price_of
+from ailb_server.settings import Configuration, ProviderSettings
 from ailb_server.storage.migrations import MigrationError, migrate
 from ailb_server.storage.pool import Store, StoreUnavailableError
 from ailb_server.telemetry.metrics import Metrics
 
-VERSION = metadata.version("ailb-server")
-DEMO = "demo"
-DEMO_OWNER = "ailb-demo"
 # How long a start waits for the providers' listings before it serves what it knows.
 _FIRST_LISTING_S = 2.0
 # A provider that has told nothing yet is asked again after twice that, and twice again.
@@ -66,14 +47,6 @@ _FIRST_AGAIN_S = 0.25
 START_ERRORS = (StoreUnavailableError, MigrationError, PortTakenError)
 
 _log = logging.getLogger(__name__)
-
-
-class Provider(ChatProvider, Protocol):
-    """A provider that holds connections."""
-
-    async def close(self) -> None:
-        """Closes all connections."""
-        ...
 
 
 class Gateway:
@@ -119,12 +92,15 @@ class Gateway:
         store = await self._open_store()
         if settings.demo_provider:
             await self._start_demo()
-        ledger = Ledger(LedgerRules(limits={p.name: _limits(p) for p in self.providers}))
-        providers = {p.name: self._provider(p) for p in self.providers}
+        ledger = Ledger(LedgerRules(limits={p.name: limits(p) for p in self.providers}))
+        providers = {p.name: self._open_provider(p) for p in self.providers}
         catalogue = Catalogue(
-            [self._declaration(p, providers[p.name]) for p in self.providers],
+            [
+                declaration(p, providers[p.name], list_prices=settings.list_prices)
+                for p in self.providers
+            ],
             ledger,
-            _aliases(self._configuration.aliases),
+            aliases(self._configuration.aliases),
         )
         self._catalogue = catalogue
         await self._keep_fresh(catalogue)
@@ -132,7 +108,7 @@ class Gateway:
         router = Router(catalogue, ledger, defaults)
         pipeline = ChatPipeline(
             router=router,
-            dispatcher=Dispatcher(providers, ledger, metrics.attempt, _dispatch_rules(settings)),
+            dispatcher=Dispatcher(providers, ledger, metrics.attempt, dispatch_rules(settings)),
             observer=Metering(metrics),
         )
         instance = Instance(settings.module_id, VERSION, self._is_draining)
@@ -140,7 +116,7 @@ class Gateway:
         stats = StatsService(settings.routing_strategy, ledger.snapshot, router.decisions.snapshot)
         counters = {n: p for n, p in providers.items() if isinstance(p, AnthropicProvider)}
         messages = AnthropicService(pipeline, TokenCounting(catalogue, counters))
-        services = _services(pipeline, messages, catalogue, metrics, health, stats)
+        services = core_services(pipeline, messages, catalogue, metrics, health, stats)
         return await self._serve(port, metrics, services)
 
     async def _open_store(self) -> Store:
@@ -159,29 +135,10 @@ class Gateway:
         self._closing.push_async_callback(demo.stop)
         self.providers = (*self.providers, demo_provider(url))
 
-    def _provider(self, settings: ProviderSettings) -> Provider:
-        upstream = Upstream(
-            settings.name,
-            timeouts=_timeouts(self._settings),
-            pool_size=self._settings.upstream_pool_size,
-        )
-        provider = _provider_of(settings, upstream, self._settings.ollama_num_ctx)
+    def _open_provider(self, settings: ProviderSettings) -> Provider:
+        provider = provider_of(settings, self._settings)
         self._closing.push_async_callback(provider.close)
         return provider
-
-    def _declaration(self, settings: ProviderSettings, provider: Provider) -> Declaration:
-        return Declaration(
-            provider=settings.name,
-            owned_by=settings.owned_by or settings.name,
-            listing=provider,
-            models=settings.models,
-            weight=settings.weight,
-            prices={model: price.price() for model, price in settings.prices.items()},
-            capabilities={m: c.capabilities() for m, c in settings.capabilities.items()},
-            list_price=(
-                list_price_of(str(settings.base_url)) if self._settings.list_prices else None
-            ),
-        )
 
     async def _keep_fresh(self, catalogue: Catalogue) -> None:
         first = asyncio.Event()
@@ -214,88 +171,6 @@ class Gateway:
 
     def _is_draining(self) -> bool:
         return self._server is not None and self._server.draining
-
-
-def demo_provider(url: str) -> ProviderSettings:
-    """The demo provider as routing sees it: one of OpenAI's format, labelled."""
-    return ProviderSettings(name=DEMO, base_url=AnyHttpUrl(url), owned_by=DEMO_OWNER)
-
-
-def _services(
-    pipeline: ChatPipeline,
-    messages: AnthropicService,
-    catalogue: Catalogue,
-    metrics: Metrics,
-    health: HealthService,
-    stats: StatsService,
-) -> Sequence[Register]:
-    return (
-        partial(anthropic_service_pb2_grpc.add_AnthropicServiceServicer_to_server, messages),
-        partial(
-            openai_service_pb2_grpc.add_OpenAIServiceServicer_to_server, OpenAIService(pipeline)
-        ),
-        partial(chat_service_pb2_grpc.add_ChatServiceServicer_to_server, ChatService(pipeline)),
-        partial(
-            embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server,
-            EmbeddingService(pipeline),
-        ),
-        partial(model_service_pb2_grpc.add_ModelServiceServicer_to_server, ModelService(catalogue)),
-        partial(
-            metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server, MetricsService(metrics)
-        ),
-        partial(health_service_pb2_grpc.add_HealthServiceServicer_to_server, health),
-        partial(stats_service_pb2_grpc.add_StatsServiceServicer_to_server, stats),
-    )
-
-
-def _provider_of(settings: ProviderSettings, upstream: Upstream, num_ctx: int) -> Provider:
-    name, url, headers = settings.name, str(settings.base_url), settings.headers
-    key = settings.api_key.get_secret_value() if settings.api_key else None
-    match settings.kind:
-        case "openai":
-            openai = OpenAIAccount(name, url, key, headers=headers)
-            return OpenAIProvider(name, openai, upstream)
-        case "ollama":
-            ollama = OllamaServer(url, settings.num_ctx or num_ctx, api_key=key, headers=headers)
-            return OllamaProvider(name, ollama, upstream)
-        case "anthropic":
-            # Its package takes a second and 78 MB, which only those who use it should pay.
-            from ailb_server.providers.anthropic_account import AnthropicAccount  # noqa: PLC0415
-
-            anthropic = AnthropicAccount(name, url, key, headers=headers)
-            return AnthropicProvider(name, anthropic, upstream)
-
-
-def _limits(settings: ProviderSettings) -> ProviderLimits:
-    return ProviderLimits(
-        max_concurrent=settings.max_concurrent,
-        requests_per_minute=settings.requests_per_minute,
-        tokens_per_minute=settings.tokens_per_minute,
-    )
-
-
-def _aliases(
-    settings: Mapping[str, AliasSettings | tuple[str, ...]],
-) -> Mapping[str, Alias]:
-    return {
-        name: Alias(alias.models, alias.strategy, alias.hedge_after_s)
-        if isinstance(alias, AliasSettings)
-        else Alias(tuple(alias))
-        for name, alias in settings.items()
-    }
-
-
-def _dispatch_rules(settings: Settings) -> DispatchRules:
-    return DispatchRules(total_s=settings.total_timeout_s, queue_s=settings.rate_limit_wait_s)
-
-
-def _timeouts(settings: Settings) -> Timeouts:
-    return Timeouts(
-        connect_s=settings.connect_timeout_s,
-        first_token_s=settings.first_token_timeout_s,
-        between_tokens_s=settings.between_tokens_timeout_s,
-        total_s=settings.total_timeout_s,
-    )
 
 
 async def _refresh_for_ever(catalogue: Catalogue, every_s: float, first: asyncio.Event) -> None:
