@@ -163,17 +163,63 @@ class Settings(BaseSettings):
 
     enable_memory: bool = Field(
         default=True,
-        description="Conversation memory. This version has none yet: `session_id` is taken out of"
-        " requests and named in `x-ailb-ignored-params`.",
+        description="Conversation memory: requests with a `session_id` (or the header"
+        " `X-Session-ID`) recall what the session said before. If off, the field is ignored and"
+        " named in `x-ailb-ignored-params`.",
+    )
+    memory_recent_tokens: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        2000, description="About how many tokens of a session's last turns a request is given."
+    )
+    memory_similar_turns: Annotated[int, Field(ge=0, le=50)] = Field(
+        5, description="At most so many older turns that resemble the request; 0: none."
+    )
+    memory_min_similarity: Annotated[float, Field(ge=-1, le=1)] = Field(
+        0.35, description="How similar those must be: cosine."
+    )
+    memory_ttl_days: Annotated[float, Field(gt=0, le=36_500)] = Field(
+        90, description="A session without a new turn for so long is removed."
     )
     enable_rag: bool = Field(
-        default=False, description="Knowledge (RAG). This version has none yet and refuses `true`."
+        default=True,
+        description="Knowledge (RAG): requests with a `rag_collection` are given passages of it. If"
+        " off, such a request is refused.",
+    )
+    rag_cache_size: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        10_000, description="Results of retrieval kept in memory, for an hour at most; 0: none."
     )
     memory_backend: Literal["pgvector"] = Field(
         "pgvector", description="Where conversations are kept. Only `pgvector`."
     )
     rag_backend: Literal["pgvector"] = Field(
         "pgvector", description="Where knowledge is kept. Only `pgvector`."
+    )
+    embedding_backend: Literal["local", "provider", "none"] = Field(
+        "local",
+        description="Who turns texts into vectors for memory and knowledge: `local`, a process of"
+        " its own (needs `ailb-server[embed]`); `provider`, a configured provider's model; `none`:"
+        " memory then works by recency and words, knowledge by words.",
+    )
+    embedding_model: str = Field(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        min_length=1,
+        max_length=512,
+        description="`local`: a sentence-transformers model by its name at the hub, fetched once,"
+        " or a directory. `provider`: a model as callers name it, such as"
+        " `openai/text-embedding-3-small`.",
+    )
+    embedding_model_revision: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{40}$",
+        description="The hub's commit to fetch. Default: a pinned one for the default model, else"
+        " the newest.",
+    )
+    embedding_runtime: Literal["auto", "onnx", "torch"] = Field(
+        "auto",
+        description="What runs a local model: `onnx` (small and quick), or `torch` by the package"
+        " sentence-transformers. `auto`: the first one that is installed and has the model's files.",
+    )
+    embedding_timeout_s: Seconds = Field(
+        5, description="How long a chat waits for its query's vector before it goes on without."
     )
 
     @field_validator("openai_models", "anthropic_models", "ollama_models", mode="before")
@@ -216,13 +262,6 @@ class Settings(BaseSettings):
     def _backend(cls, value: object) -> object:
         if value != "pgvector":
             raise ValueError("only pgvector is supported: set it to `pgvector` or remove it")
-        return value
-
-    @field_validator("enable_rag")
-    @classmethod
-    def _rag(cls, value: bool) -> bool:  # noqa: FBT001 - pydantic's signature
-        if value:
-            raise ValueError("this version has no knowledge (RAG) yet: leave it false")
         return value
 
     @model_validator(mode="after")
