@@ -119,7 +119,7 @@ def _answered(
     ignored = asked.ignored if translated else ()
     return (
         (ANTHROPIC_REQUEST_ID_KEY, call.request_id),
-        *answer_metadata(call, asked.chat, answer, ignored),
+        *answer_metadata(call, answer, ignored),
     )
 
 

@@ -216,7 +216,7 @@ class Settings(BaseSettings):
     embedding_runtime: Literal["auto", "onnx", "torch"] = Field(
         "auto",
         description="What runs a local model: `onnx` (small and quick), or `torch` by the package"
-        " sentence-transformers. `auto`: the first one that is installed and has the model's files.",
+        " sentence-transformers. `auto`: the first that is installed and has the model's files.",
     )
     embedding_timeout_s: Seconds = Field(
         5, description="How long a chat waits for its query's vector before it goes on without."

@@ -11,7 +11,7 @@ import yaml
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
-from ailb_server import app
+from ailb_server.app.services import core_services
 from tests.shape.sources import REPOSITORY
 
 ENVOY = yaml.safe_load((REPOSITORY / "envoy" / "envoy.yaml").read_text(encoding="utf-8"))
