@@ -64,8 +64,8 @@ async def test_a_stream_is_relayed_as_events() -> None:
 async def test_ignored_parameters_are_told() -> None:
     provider = FakeProvider(says=[chunk()], ignored=("seed",))
     with running(rest=True) as context:
-        await _bodies(provider, context, session_id="s", rag_top_k=3, seed=1)
-    assert context.initial["x-ailb-ignored-params"] == "rag_top_k,seed,session_id"
+        await _bodies(provider, context, session_id="s", seed=1)
+    assert context.initial["x-ailb-ignored-params"] == "seed,session_id"
 
 
 async def test_an_error_before_the_answer_is_openais() -> None:
