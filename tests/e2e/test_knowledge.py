@@ -1,11 +1,10 @@
 """Documents in, answers with their sources out: over REST and gRPC, streamed and not."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import grpc
-import httpx
+import httpx2 as httpx
 import openai
 import pytest
 
@@ -58,9 +57,9 @@ def test_an_answer_draws_on_the_documents_and_names_them(stack: Stack) -> None:
     assert (source["title"], source["source"]) == ("Lamps", "/manuals/lamps.md")
     assert response.headers["x-ailb-sources"].startswith("1=lamps.md")
     assert "x-ailb-degraded" not in response.headers
-    sent = stack.upstream.last()
-    assert not any(name.startswith("rag_") for name in sent.fields)
-    assert [m["role"] for m in sent.fields["messages"]] == ["system", "user"]
+    sent = stack.upstream.last_fields()
+    assert not any(name.startswith("rag_") for name in sent)
+    assert [m["role"] for m in sent["messages"]] == ["system", "user"]
 
 
 def test_the_sdk_streams_it_and_finds_the_sources_in_the_last_chunk(stack: Stack) -> None:
@@ -134,7 +133,7 @@ def test_memory_and_knowledge_go_together(stack: Stack) -> None:
                 "session_id": "both", "rag_collection": "manuals"}  # fmt: skip
         response = httpx.post(f"{stack.rest}/v1/chat/completions", json=body)
         assert response.status_code == 200, response.text
-    sent = json.loads(stack.upstream.last().body)["messages"]
+    sent = stack.upstream.last_fields()["messages"]
     assert sent[0]["role"] == "system"
     assert "My name is Alice" in [m["content"] for m in sent if m["role"] == "user"]
     turns = httpx.get(f"{stack.rest}/v1/sessions/both/turns").json()["turns"]

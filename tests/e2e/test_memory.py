@@ -5,7 +5,7 @@ from typing import Any
 
 import anthropic
 import grpc
-import httpx
+import httpx2 as httpx
 import openai
 import pytest
 
@@ -107,7 +107,7 @@ def test_each_answer_is_known_to_the_next_request(stacks: tuple[Stack, Stack]) -
     for turn in range(30):
         ask = streamed if turn % 2 else whole
         ask(stacks[turn % 2], "ping-pong", f"Turn {turn}")
-        sent = stacks[turn % 2].upstream.last().fields["messages"]
+        sent = stacks[turn % 2].upstream.last_fields()["messages"]
         before = [m["content"] for m in sent if m["role"] == "user"][:-1]
         assert before == [f"Turn {n}" for n in range(turn)][-len(before) :]
         assert len(before) == min(turn, len(before))
@@ -122,7 +122,7 @@ def test_a_client_that_sends_its_history_gets_nothing_twice(stacks: tuple[Stack,
             answer = client.chat.completions.create(
                 model="demo", messages=history, extra_body={"session_id": "history"}
             )
-        assert stack.upstream.last().fields["messages"] == history
+        assert stack.upstream.last_fields()["messages"] == history
         history.append({"role": "assistant", "content": answer.choices[0].message.content})
     turns = httpx.get(f"{stack.rest}/v1/sessions/history/turns").json()["turns"]
     assert [turn["text"] for turn in turns] == [message["content"] for message in history]

@@ -1,13 +1,14 @@
 """The whole path for tests: Envoy, the gateway, and demo servers that can be watched."""
 
 import asyncio
+import json
 import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from pydantic import SecretStr
 
@@ -35,6 +36,11 @@ class Upstream:
     def last(self) -> Received:
         """The newest chat request."""
         return [r for r in self.received if r.path.endswith("/chat/completions")][-1]
+
+    def last_fields(self) -> dict[str, Any]:
+        """The newest chat request's JSON."""
+        fields: dict[str, Any] = json.loads(self.last().body)
+        return fields
 
 
 class Stack:
