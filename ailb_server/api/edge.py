@@ -23,6 +23,7 @@ from ailb_server.domain.errors import (
     OverloadedError,
     ShuttingDownError,
 )
+from ailb_server.domain.principal import ANYONE, Principal
 from ailb_server.telemetry import logs
 
 REQUEST_ID_KEY = "x-request-id"
@@ -51,6 +52,7 @@ class Call:
     rest: bool
     wire: Wire = "openai"
     interrupted: Callable[[], bool] = field(default=lambda: False, compare=False)
+    principal: Principal = ANYONE
 
 
 current_call: ContextVar[Call] = ContextVar("current_call")

@@ -12,6 +12,7 @@ from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.edge import Edge
 from ailb_server.api.health_service import HealthService, Instance
 from ailb_server.api.stats_service import StatsService
+from ailb_server.app.memory import open_memory
 from ailb_server.app.providers import (
     Provider,
     aliases,
@@ -21,7 +22,7 @@ from ailb_server.app.providers import (
     limits,
     provider_of,
 )
-from ailb_server.app.services import core_services
+from ailb_server.app.services import core_services, memory_services
 from ailb_server.app.version import VERSION
 from ailb_server.demo.server import DemoServer
 from ailb_server.pipeline.chat import ChatPipeline
@@ -116,7 +117,11 @@ class Gateway:
         stats = StatsService(settings.routing_strategy, ledger.snapshot, router.decisions.snapshot)
         counters = {n: p for n, p in providers.items() if isinstance(p, AnthropicProvider)}
         messages = AnthropicService(pipeline, TokenCounting(catalogue, counters))
-        services = core_services(pipeline, messages, catalogue, metrics, health, stats)
+        memory = open_memory(settings, store, None, metrics.registry, self._closing)
+        services = (
+            *core_services(pipeline, messages, catalogue, metrics, health, stats),
+            *memory_services(memory.service),
+        )
         return await self._serve(port, metrics, services)
 
     async def _open_store(self) -> Store:
