@@ -12,6 +12,7 @@ from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.edge import Edge
 from ailb_server.api.health_service import HealthService, Instance
 from ailb_server.api.stats_service import StatsService
+from ailb_server.app.memory import open_memory
 from ailb_server.app.providers import (
     Provider,
     aliases,
@@ -21,10 +22,11 @@ from ailb_server.app.providers import (
     limits,
     provider_of,
 )
-from ailb_server.app.services import core_services
+from ailb_server.app.services import core_services, memory_services
 from ailb_server.app.version import VERSION
 from ailb_server.demo.server import DemoServer
 from ailb_server.pipeline.chat import ChatPipeline
+from ailb_server.pipeline.context import ContextStage
 from ailb_server.pipeline.counting import TokenCounting
 from ailb_server.pipeline.metering import Metering
 from ailb_server.providers.anthropic import AnthropicProvider
@@ -106,17 +108,22 @@ class Gateway:
         await self._keep_fresh(catalogue)
         defaults = RouterDefaults(settings.routing_strategy, settings.hedge_after_s)
         router = Router(catalogue, ledger, defaults)
+        memory = open_memory(settings, store, None, metrics.registry, self._closing)
         pipeline = ChatPipeline(
             router=router,
             dispatcher=Dispatcher(providers, ledger, metrics.attempt, dispatch_rules(settings)),
             observer=Metering(metrics),
+            context=ContextStage(memory.memory if settings.enable_memory else None),
         )
         instance = Instance(settings.module_id, VERSION, self._is_draining)
         health = HealthService(instance, catalogue, store.ping)
         stats = StatsService(settings.routing_strategy, ledger.snapshot, router.decisions.snapshot)
         counters = {n: p for n, p in providers.items() if isinstance(p, AnthropicProvider)}
         messages = AnthropicService(pipeline, TokenCounting(catalogue, counters))
-        services = core_services(pipeline, messages, catalogue, metrics, health, stats)
+        services = (
+            *core_services(pipeline, messages, catalogue, metrics, health, stats),
+            *memory_services(memory.service),
+        )
         return await self._serve(port, metrics, services)
 
     async def _open_store(self) -> Store:

@@ -3,7 +3,7 @@
 import importlib
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import pytest
@@ -11,7 +11,8 @@ import yaml
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
-from ailb_server.app.services import core_services
+from ailb_server.app.services import core_services, memory_services
+from ailb_server.server import Register
 from tests.shape.sources import REPOSITORY
 
 ENVOY = yaml.safe_load((REPOSITORY / "envoy" / "envoy.yaml").read_text(encoding="utf-8"))
@@ -62,6 +63,8 @@ def bindings(method: MethodDescriptor) -> Iterator[Binding]:
         yield Binding(method.full_name, verb.upper(), path)
 
 
+# Each takes its servicers, and says how they are registered.
+REGISTERED: tuple[Callable[..., Sequence[Register]], ...] = (core_services, memory_services)
 SERVICES = tuple(services())
 HTTP: Any = descriptor_pool.Default().FindExtensionByName("google.api.http")
 BINDINGS = [b for service in SERVICES for method in service.methods for b in bindings(method)]
@@ -73,10 +76,11 @@ MANAGER = ENVOY["static_resources"]["listeners"][0]["filter_chains"][0]["filters
 
 def test_every_rpc_is_implemented_and_registered() -> None:
     server = Recorder()
-    parameters = inspect.signature(core_services).parameters.values()
-    blank = [parameter.annotation.__new__(parameter.annotation) for parameter in parameters]
-    for register in core_services(*blank):
-        register(cast("Any", server))
+    for services_of in REGISTERED:
+        parameters = inspect.signature(services_of).parameters.values()
+        blank = [parameter.annotation.__new__(parameter.annotation) for parameter in parameters]
+        for register in services_of(*blank):
+            register(cast("Any", server))
     wanted = {f"/{s.full_name}/{method.name}" for s in SERVICES for method in s.methods}
     assert server.behaviors.keys() == wanted
     # What is only inherited is the generated method, which answers UNIMPLEMENTED.
