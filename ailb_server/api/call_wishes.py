@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from ailb_server.api.edge import current_call
-from ailb_server.domain.session_id import checked_session_id
+from ailb_server.domain.session_id import check_session_id
 from ailb_server.pipeline.wishes import CallWishes
 
 STRATEGY_KEY = "x-ailb-routing-strategy"
@@ -22,7 +22,7 @@ def call_wishes(context: Context) -> CallWishes:
         if key == STRATEGY_KEY and isinstance(value, str):
             strategy = value
         elif key == SESSION_KEY and isinstance(value, str) and value:
-            session_id = checked_session_id(value)
+            session_id = check_session_id(value)
     call = current_call.get()
     return CallWishes(
         strategy, context.time_remaining(), call.principal, session_id, call.request_id

@@ -16,7 +16,7 @@ from ailb_server.domain.context import (
     Source,
 )
 from ailb_server.domain.errors import InvalidRequestError
-from ailb_server.domain.session_id import checked_session_id
+from ailb_server.domain.session_id import check_session_id
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.augment import augmented
 from ailb_server.pipeline.knowledge_fields import knowledge_query
@@ -97,7 +97,7 @@ class ContextStage:
         if self.memory is None or request.operation is not Operation.CHAT:
             return None
         told = request.fields.get("session_id") if "session_id" in request.own_fields else None
-        return wishes.session_id if told is None else checked_session_id(told)
+        return wishes.session_id if told is None else check_session_id(told)
 
     def _query(self, request: ChatRequest) -> KnowledgeQuery | None:
         if request.operation is not Operation.CHAT:
