@@ -24,7 +24,8 @@ class Collection:
     """A collection of a tenant, as it was when it was read.
 
     `id` and `tenant_id` are rows; `space` is that of its vectors, None until it has any;
-    `generation` counts its spaces; `chunk_size` and `chunk_overlap` are in characters; `version`
+    `generation` counts its spaces; `next_space` is the one it is being embedded anew into, None if
+    it is not; `chunk_size` and `chunk_overlap` are in characters; `version`
     counts its changes.
     """
 
@@ -41,6 +42,7 @@ class Collection:
     passage_count: int
     created_at: datetime
     updated_at: datetime
+    next_space: EmbeddingSpace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +89,44 @@ class DocumentRecord:
     passage_count: int
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A chunk that has the query's words; a search tells them best first."""
+
+    chunk_id: int
+    document_row: int
+    ordinal: int
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A chunk and its cosine similarity to the query."""
+
+    chunk_id: int
+    document_row: int
+    ordinal: int
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A chunk with what a caller is told of its document."""
+
+    chunk_id: int
+    ordinal: int
+    overlap: int
+    text: str
+    document_id: str
+    title: str
+    source: str
+    metadata: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Unembedded:
+    """A chunk that has no vector of the generation asked for."""
+
+    chunk_id: int
+    text: str
