@@ -67,8 +67,8 @@ class NewChunk:
 
     `text` begins with `overlap` characters that repeat the end of the piece before, so that the
     document reads `a.text + b.text[b.overlap:] + …`; with an overlap of 0, a gap of white space
-    may have been left out between the two. `vector` is of the collection's space; None: to be
-    found by its words until the collection is reindexed.
+    may have been left out between the two. `vector` is that of `text`, of the collection's space;
+    None: to be found by its words until the collection is reindexed.
     """
 
     text: str

@@ -146,7 +146,7 @@ class PostgresKnowledge(PostgresSearch):
             if await connection.fetch(_MISSING, *ids, generation, 0, 1):
                 return False
             await connection.execute(_CHANGED if now.space == space else _SWAP, *ids)
-        # The old vectors are removed later (`knowledge_indexes`): searches that have begun read them.
+        # The old vectors are removed later (`knowledge_indexes`): who has begun a search reads them.
         return True
 
 
