@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import orjson
 
 from ailb_server.domain.context import KnowledgeQuery
+from ailb_server.domain.knowledge import Collection
 from ailb_server.knowledge.passages import Passage
-from ailb_server.knowledge.values import Collection
 
 _TTL_S = 3600.0
 # Passages are long: 10,000 results of 50 each would be gigabytes.

@@ -1,14 +1,14 @@
 """A collection embedded anew by the configured model, while its old vectors serve."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ailb_server.domain.embedding import Embedder, EmbeddingSpace, Vector
 from ailb_server.domain.errors import EmbedderUnavailableError
+from ailb_server.domain.knowledge import Collection
 from ailb_server.knowledge.ports import ReindexStore
-from ailb_server.knowledge.values import Collection
 
 _BATCH = 64
 _EMBED_TRIES = 5
@@ -48,7 +48,7 @@ class Reindexing:
         self._indexes = indexes
         self._sleep = sleep
 
-    async def run(self, tenant_id: int, name: str) -> AsyncIterator[Progress]:
+    async def run(self, tenant_id: int, name: str) -> AsyncGenerator[Progress]:
         """Tells how far it is, at first and after each batch; ends when the new vectors serve.
 
         If the collection is of the configured model already, chunks without vector get theirs.

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from ailb_server.domain.context import KnowledgeQuery
 from ailb_server.domain.embedding import Embedder, Vector
 from ailb_server.domain.errors import EmbedderUnavailableError
-from ailb_server.knowledge.outage_log import OutageLog
+from ailb_server.domain.knowledge import Collection, Near, Word, mismatch
 from ailb_server.knowledge.cache import ResultCache, cache_key
 from ailb_server.knowledge.fusion import fuse
-from ailb_server.knowledge.mismatch import mismatch
+from ailb_server.knowledge.outage_log import OutageLog
 from ailb_server.knowledge.passages import Hit, Passage, group, passage
 from ailb_server.knowledge.ports import SearchStore
-from ailb_server.knowledge.values import Collection, Near, Word
 
 # So many of each kind are fused, or twice as many as passages are asked for.
 _CANDIDATES = 50
