@@ -23,6 +23,7 @@ from ailb_server.domain.errors import (
     OverloadedError,
     ShuttingDownError,
 )
+from ailb_server.domain.principal import ANYONE, Principal
 from ailb_server.telemetry import logs
 
 REQUEST_ID_KEY = "x-request-id"
@@ -44,13 +45,14 @@ class Call:
     """Facts of the running call. `rest`: it came through Envoy's transcoder.
 
     `wire` is the format whose errors a REST caller expects. `interrupted` tells, within a cancelled
-    call, whether it was this server that ended it.
+    call, whether it was this server that ended it. `principal` is on whose behalf it runs.
     """
 
     request_id: str
     rest: bool
     wire: Wire = "openai"
     interrupted: Callable[[], bool] = field(default=lambda: False, compare=False)
+    principal: Principal = ANYONE
 
 
 current_call: ContextVar[Call] = ContextVar("current_call")

@@ -9,6 +9,7 @@ from ailb.v1 import (
     chat_service_pb2_grpc,
     embedding_service_pb2_grpc,
     health_service_pb2_grpc,
+    knowledge_service_pb2_grpc,
     metrics_service_pb2_grpc,
     model_service_pb2_grpc,
     stats_service_pb2_grpc,
@@ -17,6 +18,7 @@ from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.chat_service import ChatService
 from ailb_server.api.embedding_service import EmbeddingService
 from ailb_server.api.health_service import HealthService
+from ailb_server.api.knowledge_service import KnowledgeService
 from ailb_server.api.metrics_service import MetricsService
 from ailb_server.api.model_service import ModelService
 from ailb_server.api.openai_service import OpenAIService
@@ -53,3 +55,8 @@ def core_services(
         partial(health_service_pb2_grpc.add_HealthServiceServicer_to_server, health),
         partial(stats_service_pb2_grpc.add_StatsServiceServicer_to_server, stats),
     )
+
+
+def knowledge_services(knowledge: KnowledgeService) -> Sequence[Register]:
+    """What serves collections, documents and searches."""
+    return (partial(knowledge_service_pb2_grpc.add_KnowledgeServiceServicer_to_server, knowledge),)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ailb_server.domain.chat import Json
-from ailb_server.knowledge.values import StoredChunk
+from ailb_server.domain.knowledge import StoredChunk
 
 # A passage of more chunks would crowd out the others that a model is given.
 MAX_CHUNKS = 4

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ailb_server.domain.chat import Json
 from ailb_server.domain.embedding import EmbeddingSpace, Vector
-from ailb_server.knowledge.values import (
+from ailb_server.domain.knowledge import (
     Collection,
     DocumentRecord,
     Near,

@@ -6,8 +6,7 @@ import asyncpg
 
 from ailb_server.domain.embedding import EmbeddingSpace
 from ailb_server.domain.errors import AlreadyExistsError
-from ailb_server.knowledge.mismatch import mismatch
-from ailb_server.knowledge.values import Collection, NewCollection
+from ailb_server.domain.knowledge import Collection, NewCollection, mismatch
 from ailb_server.storage.knowledge_rows import (
     COLLECTION_COLUMNS,
     collection_of,

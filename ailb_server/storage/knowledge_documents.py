@@ -7,8 +7,7 @@ import orjson
 from pgvector import HalfVector
 
 from ailb_server.domain.chat import Json
-from ailb_server.knowledge.mismatch import mismatch
-from ailb_server.knowledge.values import Collection, DocumentRecord, NewChunk, NewDocument
+from ailb_server.domain.knowledge import Collection, DocumentRecord, NewChunk, NewDocument, mismatch
 from ailb_server.storage.connection import Connection, Row
 from ailb_server.storage.knowledge_collections import PostgresCollections
 from ailb_server.storage.knowledge_rows import (

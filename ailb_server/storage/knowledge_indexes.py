@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ _log = logging.getLogger(__name__)
 
 _LOCK = 0x41494C43
 _LOCK_POLL_S = 0.2
+_LOCK_TIMEOUT_S = 600.0
 _CONNECT_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 5.0
 _PURGED_AT_ONCE = 5000
@@ -109,14 +111,12 @@ class VectorIndexes:
         return True
 
     async def build(self, collection_id: int, generation: int, dimension: int) -> None:
-        """Makes the index of vectors that do not serve yet, if they are many; waits for whoever
-        else is at work. Raises StorageUnavailableError."""
+        """Makes the index of vectors that do not serve yet, if they are many. Waits ten minutes at
+        most for whoever else is at work. Raises StorageUnavailableError."""
         index = _Index(collection_id, generation, dimension)
         async with self._session() as connection:
-            # Polled: a session that waits holds a snapshot, which CREATE INDEX CONCURRENTLY of the
-            # one that has the lock would wait for.
-            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
-                await asyncio.sleep(_LOCK_POLL_S)
+            if not await _lock(connection):
+                return
             many = await connection.fetchval(
                 "SELECT passage_count > $2 FROM collections WHERE id = $1",
                 collection_id,
@@ -168,6 +168,17 @@ class VectorIndexes:
                     await connection.close(timeout=_CLOSE_TIMEOUT_S)
         except (*OUTAGES, asyncpg.InterfaceError) as error:
             raise storage_unavailable() from error
+
+
+async def _lock(connection: asyncpg.Connection) -> bool:
+    # Polled: a session that waits holds a snapshot, which CREATE INDEX CONCURRENTLY of the one that
+    # has the lock would wait for.
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+            return True
+        await asyncio.sleep(_LOCK_POLL_S)
+    return False
 
 
 async def _carry_out(connection: asyncpg.Connection, plan: _Plan) -> None:

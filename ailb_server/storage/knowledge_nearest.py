@@ -1,6 +1,6 @@
 """The SQL of the nearest chunks of one collection."""
 
-from ailb_server.knowledge.values import Collection
+from ailb_server.domain.knowledge import Collection
 from ailb_server.storage.knowledge_words import FILTERED, GATE
 
 # A collection that may have an HNSW index is written as a number, or a generic plan could not tell

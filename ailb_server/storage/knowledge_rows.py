@@ -5,7 +5,7 @@ import orjson
 from ailb_server.domain.chat import JsonObject
 from ailb_server.domain.embedding import EmbeddingSpace
 from ailb_server.domain.errors import NotFoundError
-from ailb_server.knowledge.values import Collection, DocumentRecord
+from ailb_server.domain.knowledge import Collection, DocumentRecord
 from ailb_server.storage.connection import Row
 
 COLLECTION_COLUMNS = """

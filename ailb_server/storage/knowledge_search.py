@@ -7,7 +7,7 @@ from pgvector import HalfVector
 
 from ailb_server.domain.chat import Json
 from ailb_server.domain.embedding import Vector
-from ailb_server.knowledge.values import Collection, Near, StoredChunk, Word
+from ailb_server.domain.knowledge import Collection, Near, StoredChunk, Word
 from ailb_server.storage.connection import Connection, Row
 from ailb_server.storage.knowledge_documents import PostgresDocuments, storable_json
 from ailb_server.storage.knowledge_nearest import EXACT_UP_TO, MATCHING, nearest

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pgvector import HalfVector
 
 from ailb_server.domain.embedding import EmbeddingSpace, Vector
-from ailb_server.knowledge.mismatch import mismatch
-from ailb_server.knowledge.values import Collection, Unembedded
+from ailb_server.domain.knowledge import Collection, Unembedded, mismatch
 from ailb_server.storage.connection import Connection
 from ailb_server.storage.knowledge_rows import COLLECTION_COLUMNS, collection_of, no_collection
 from ailb_server.storage.knowledge_search import PostgresSearch
@@ -146,7 +145,7 @@ class PostgresKnowledge(PostgresSearch):
             if await connection.fetch(_MISSING, *ids, generation, 0, 1):
                 return False
             await connection.execute(_CHANGED if now.space == space else _SWAP, *ids)
-        # The old vectors are removed later (`knowledge_indexes`): searches that have begun read them.
+        # `knowledge_indexes` removes the old vectors later: searches that have begun read them.
         return True
 
 

@@ -11,7 +11,7 @@ import yaml
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
-from ailb_server import app
+from ailb_server.app.services import core_services, knowledge_services
 from tests.shape.sources import REPOSITORY
 
 ENVOY = yaml.safe_load((REPOSITORY / "envoy" / "envoy.yaml").read_text(encoding="utf-8"))
@@ -73,10 +73,11 @@ MANAGER = ENVOY["static_resources"]["listeners"][0]["filter_chains"][0]["filters
 
 def test_every_rpc_is_implemented_and_registered() -> None:
     server = Recorder()
-    parameters = inspect.signature(core_services).parameters.values()
-    blank = [parameter.annotation.__new__(parameter.annotation) for parameter in parameters]
-    for register in core_services(*blank):
-        register(cast("Any", server))
+    for registered in (core_services, knowledge_services):
+        parameters = inspect.signature(registered).parameters.values()
+        blank = [parameter.annotation.__new__(parameter.annotation) for parameter in parameters]
+        for register in registered(*blank):
+            register(cast("Any", server))
     wanted = {f"/{s.full_name}/{method.name}" for s in SERVICES for method in s.methods}
     assert server.behaviors.keys() == wanted
     # What is only inherited is the generated method, which answers UNIMPLEMENTED.
