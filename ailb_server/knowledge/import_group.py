@@ -11,12 +11,12 @@ from ailb_server.domain.errors import (
     NotFoundError,
 )
 from ailb_server.domain.imports import Done, ImportItem, is_amended, same_content
+from ailb_server.domain.knowledge import Collection, NewChunk, NewDocument
 from ailb_server.knowledge.extraction.content_types import ContentType, content_type
 from ailb_server.knowledge.extraction.cutting import CutDocument, CutRules
 from ailb_server.knowledge.extraction.extracted import UnreadableError
 from ailb_server.knowledge.import_queue import Extraction, ImportQueue, WorkRules
 from ailb_server.knowledge.ports import KnowledgeStore
-from ailb_server.knowledge.values import Collection, NewChunk, NewDocument
 
 
 @dataclass(slots=True)
@@ -41,8 +41,9 @@ class GroupWork:
     async def run(self, worker: UUID, items: Sequence[ImportItem]) -> None:
         """Finishes every item, collection by collection.
 
-        Raises EmbedderUnavailableError, StorageUnavailableError and ExtractionUnavailableError;
-        what was not finished by then may be done again from its beginning.
+        Raises EmbedderUnavailableError, StorageUnavailableError, ExtractionUnavailableError, and
+        EmbeddingMismatchError if a collection was embedded anew meanwhile; what was not finished
+        by then may be done again from its beginning.
         """
         for name in dict.fromkeys(item.collection for item in items):
             own = [item for item in items if item.collection == name]
@@ -51,20 +52,31 @@ class GroupWork:
             except NotFoundError:
                 # Deleted meanwhile, and its imports with it.
                 continue
-            except EmbeddingMismatchError as error:
-                for item in own:
-                    await self.queue.finish(item, worker, Done("failed", str(error)))
 
     async def _collection(self, worker: UUID, name: str, items: Sequence[ImportItem]) -> None:
         collection = await self.store.collection(items[0].tenant_id, name)
-        if self.embedder is not None:
-            space = self.embedder.space
-            if space is None:
-                raise EmbedderUnavailableError("The embedder has not started yet.")
-            collection = await self.store.adopt_space(collection, space)
+        try:
+            collection, embedder = await self._agreed(collection)
+        except EmbeddingMismatchError as error:
+            for item in items:
+                await self.queue.finish(item, worker, Done("failed", str(error)))
+            return
         cuts = [cut for item in items if (cut := await self._cut(worker, collection, item))]
-        async for whole in self._embedded(cuts):
+        async for whole in self._embedded(embedder, cuts):
             await self._store(worker, collection, whole)
+
+    async def _agreed(self, collection: Collection) -> tuple[Collection, Embedder | None]:
+        """The collection with the space of its vectors, and who makes them, if anyone now."""
+        embedder = self.embedder
+        if embedder is None:
+            return collection, None
+        space = embedder.space
+        if space is None:
+            raise EmbedderUnavailableError("The embedder has not started yet.")
+        if collection.next_space == space:
+            # It is being embedded anew: that finds what is new, too.
+            return collection, None
+        return await self.store.adopt_space(collection, space), embedder
 
     async def _cut(self, worker: UUID, collection: Collection, item: ImportItem) -> _Cut | None:
         """None if that ends the work on it already."""
@@ -88,16 +100,18 @@ class GroupWork:
             await self.queue.finish(item, worker, Done("failed", f"The document {error}."))
             return None
 
-    async def _embedded(self, cuts: Sequence[_Cut]) -> AsyncIterator[_Cut]:
+    async def _embedded(
+        self, embedder: Embedder | None, cuts: Sequence[_Cut]
+    ) -> AsyncIterator[_Cut]:
         """Each as soon as it has all of its vectors; texts of several go into one batch."""
-        if self.embedder is None:
+        if embedder is None:
             for cut in cuts:
                 yield cut
             return
         waiting = list(cuts)
         for batch in _batches(cuts, self.rules.batch_texts):
             texts = [cut.document.pieces[index].text for cut, index in batch]
-            vectors = await self.embedder.embed(texts)
+            vectors = await embedder.embed(texts)
             for (cut, _), vector in zip(batch, vectors, strict=True):
                 cut.vectors.append(vector)
             while waiting and len(waiting[0].vectors) == len(waiting[0].document.pieces):

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -109,7 +109,7 @@ class Importing:
         """Raises NotFoundError."""
         return await self._imports.status(who.tenant_id, import_id)
 
-    async def watch(self, who: Principal, import_id: str) -> AsyncIterator[ImportStatus]:
+    async def watch(self, who: Principal, import_id: str) -> AsyncGenerator[ImportStatus]:
         """The status now and whenever it has changed, until the import has finished.
 
         Raises NotFoundError, also when the import is deleted with its collection.
