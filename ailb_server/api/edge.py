@@ -45,7 +45,7 @@ class Call:
     """Facts of the running call. `rest`: it came through Envoy's transcoder.
 
     `wire` is the format whose errors a REST caller expects. `interrupted` tells, within a cancelled
-    call, whether it was this server that ended it.
+    call, whether it was this server that ended it. `principal` is on whose behalf it runs.
     """
 
     request_id: str

@@ -10,6 +10,7 @@ from ailb.v1 import (
     embedding_service_pb2_grpc,
     health_service_pb2_grpc,
     memory_service_pb2_grpc,
+    knowledge_service_pb2_grpc,
     metrics_service_pb2_grpc,
     model_service_pb2_grpc,
     stats_service_pb2_grpc,
@@ -19,6 +20,7 @@ from ailb_server.api.chat_service import ChatService
 from ailb_server.api.embedding_service import EmbeddingService
 from ailb_server.api.health_service import HealthService
 from ailb_server.api.memory_service import MemoryService
+from ailb_server.api.knowledge_service import KnowledgeService
 from ailb_server.api.metrics_service import MetricsService
 from ailb_server.api.model_service import ModelService
 from ailb_server.api.openai_service import OpenAIService
@@ -60,3 +62,8 @@ def core_services(
 def memory_services(memory: MemoryService) -> Sequence[Register]:
     """What reads and deletes conversations."""
     return (partial(memory_service_pb2_grpc.add_MemoryServiceServicer_to_server, memory),)
+
+
+def knowledge_services(knowledge: KnowledgeService) -> Sequence[Register]:
+    """What serves collections, documents and searches."""
+    return (partial(knowledge_service_pb2_grpc.add_KnowledgeServiceServicer_to_server, knowledge),)

@@ -11,7 +11,7 @@ import yaml
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
-from ailb_server.app.services import core_services, memory_services
+from ailb_server.app.services import core_services, knowledge_services, memory_services
 from ailb_server.server import Register
 from tests.shape.sources import REPOSITORY
 
@@ -64,7 +64,11 @@ def bindings(method: MethodDescriptor) -> Iterator[Binding]:
 
 
 # Each takes its servicers, and says how they are registered.
-REGISTERED: tuple[Callable[..., Sequence[Register]], ...] = (core_services, memory_services)
+REGISTERED: tuple[Callable[..., Sequence[Register]], ...] = (
+    core_services,
+    knowledge_services,
+    memory_services,
+)
 SERVICES = tuple(services())
 HTTP: Any = descriptor_pool.Default().FindExtensionByName("google.api.http")
 BINDINGS = [b for service in SERVICES for method in service.methods for b in bindings(method)]

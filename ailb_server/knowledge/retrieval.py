@@ -1,0 +1,148 @@
+"""Hybrid search: by meaning and by words, fused, neighbours merged."""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ailb_server.domain.context import KnowledgeQuery
+from ailb_server.domain.embedding import Embedder, Vector
+from ailb_server.domain.errors import EmbedderUnavailableError
+from ailb_server.domain.knowledge import Collection, Near, Word, mismatch
+from ailb_server.knowledge.cache import ResultCache, cache_key
+from ailb_server.knowledge.fusion import fuse
+from ailb_server.knowledge.outage_log import OutageLog
+from ailb_server.knowledge.passages import Hit, Passage, group, passage
+from ailb_server.knowledge.ports import SearchStore
+
+# So many of each kind are fused, or twice as many as passages are asked for.
+_CANDIDATES = 50
+# A document replaced between two statements of a search is searched again; not for ever.
+_TRIES = 3
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Passages, the best first. `degraded`: found by words alone though there are vectors, because
+    the embedder did not answer or the collection is being embedded anew."""
+
+    passages: tuple[Passage, ...] = ()
+    degraded: bool = False
+
+
+class Retriever:
+    """Searches collections. `embedder` None: there is none, and words alone are what is wanted.
+
+    `embed_timeout_s` bounds the wait for a query's vector.
+    """
+
+    def __init__(
+        self,
+        store: SearchStore,
+        embedder: Embedder | None,
+        cache: ResultCache,
+        *,
+        embed_timeout_s: float = 5.0,
+    ) -> None:
+        self._store = store
+        self._embedder = embedder
+        self._cache = cache
+        self._embed_timeout_s = embed_timeout_s
+        self._outage = OutageLog(_log, "queries cannot be embedded: knowledge goes by words alone")
+
+    async def search(self, tenant_id: int, query: KnowledgeQuery) -> Found:
+        """Raises NotFoundError, EmbeddingMismatchError, StorageUnavailableError.
+
+        `min_score` holds for every passage where the query has a vector; by words alone there is
+        nothing to compare it with.
+        """
+        collection = await self._store.collection(tenant_id, query.collection)
+        embedder = self._embedder_for(collection)
+        key = cache_key(collection, query)
+        cached = self._cache.get(key)
+        if cached is not None:
+            return Found(cached)
+        vector_wanted = self._embedder is not None and collection.space is not None
+        for _ in range(_TRIES):
+            hits, has_vector = await self._hits(collection, query, embedder)
+            passages = await self._passages(collection, group(hits, query.top_k))
+            if passages is not None:
+                break
+            collection = await self._store.collection(tenant_id, query.collection)
+            key = cache_key(collection, query)
+        found = Found(passages or (), degraded=vector_wanted and not has_vector)
+        if passages is not None and not found.degraded:
+            self._cache.put(key, found.passages)
+        return found
+
+    def _embedder_for(self, collection: Collection) -> Embedder | None:
+        """What embeds the query; None if words must do. Raises EmbeddingMismatchError."""
+        embedder = self._embedder
+        if embedder is None or collection.space is None or embedder.space is None:
+            return None
+        if embedder.space == collection.space:
+            return embedder
+        if embedder.space == collection.next_space:
+            return None
+        raise mismatch(collection, embedder.space)
+
+    async def _hits(
+        self, collection: Collection, query: KnowledgeQuery, embedder: Embedder | None
+    ) -> tuple[Sequence[Hit], bool]:
+        """The hits, the best first, and whether the query had a vector."""
+        limit = max(_CANDIDATES, 2 * query.top_k)
+        embedding = asyncio.ensure_future(self._vector(query.text, embedder))
+        try:
+            words = await self._store.with_words(
+                collection, query.text, limit=limit, enough=query.top_k, metadata=query.filter
+            )
+            vector = await embedding
+        finally:
+            embedding.cancel()
+        if vector is None:
+            return list(_hits([], [], words)), False
+        named = [word.chunk_id for word in words]
+        near, others = await self._store.nearest(
+            collection, vector, limit=limit, named=named, metadata=query.filter
+        )
+        hits = _hits(near, others, words)
+        floor = query.min_score
+        if floor is not None:
+            hits = (h for h in hits if h.similarity is not None and h.similarity >= floor)
+        return list(hits), True
+
+    async def _vector(self, text: str, embedder: Embedder | None) -> Vector | None:
+        if embedder is None:
+            return None
+        try:
+            async with asyncio.timeout(self._embed_timeout_s):
+                (vector,) = await embedder.embed([text])
+        except (EmbedderUnavailableError, TimeoutError):
+            self._outage.began()
+            return None
+        self._outage.ended()
+        return vector
+
+    async def _passages(
+        self, collection: Collection, groups: Sequence[Sequence[Hit]]
+    ) -> tuple[Passage, ...] | None:
+        """None if a document was replaced since its chunks were found."""
+        ids = [hit.chunk_id for hits in groups for hit in hits]
+        if not ids:
+            return ()
+        chunks = {chunk.chunk_id: chunk for chunk in await self._store.chunks(collection, ids)}
+        if len(chunks) < len(ids):
+            return None
+        return tuple(passage(hits, chunks) for hits in groups)
+
+
+def _hits(near: Sequence[Near], others: Sequence[Near], words: Sequence[Word]) -> Iterator[Hit]:
+    known: dict[int, Near | Word] = {word.chunk_id: word for word in words}
+    similarities = {chunk.chunk_id: chunk.similarity for chunk in (*near, *others)}
+    known.update((chunk.chunk_id, chunk) for chunk in near)
+    scores = fuse(([n.chunk_id for n in near], [word.chunk_id for word in words]))
+    for id_, score in scores.items():
+        chunk = known[id_]
+        yield Hit(id_, chunk.document_row, chunk.ordinal, score, similarities.get(id_))

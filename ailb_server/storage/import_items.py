@@ -1,0 +1,161 @@
+"""The documents of imports as their workers see them: a queue with leases."""
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+import orjson
+
+from ailb_server.domain.imports import Claim, Done, GivenDocument, ImportItem, StoredDocument
+from ailb_server.storage.connection import Row
+from ailb_server.storage.imports import amend, stored_document
+from ailb_server.storage.pool import Store
+
+_OPEN = "state IN ('waiting', 'working')"
+# A tenant's turn comes after the one whose turn it was, however much that has waiting.
+_NEXT_TENANT = f"""
+SELECT tenant_id FROM import_items
+ WHERE tenant_id > $1 AND {_OPEN} AND due_at <= now() ORDER BY tenant_id LIMIT 1
+"""  # noqa: S608
+_CLAIM = f"""
+WITH ready AS MATERIALIZED (
+  SELECT i.id, i.bytes FROM import_items i
+   WHERE i.tenant_id = $1 AND i.{_OPEN} AND i.due_at <= now()
+     AND NOT EXISTS (SELECT FROM import_items earlier
+                      WHERE earlier.tenant_id = $1 AND earlier.{_OPEN}
+                        AND earlier.collection_id = i.collection_id
+                        AND earlier.document_id = i.document_id AND earlier.id < i.id)
+   ORDER BY i.id LIMIT $2 FOR UPDATE SKIP LOCKED
+), taken AS (
+  SELECT id FROM (SELECT id, sum(bytes) OVER (ORDER BY id) - bytes AS before FROM ready) sums
+   WHERE before < $3
+)
+UPDATE import_items i
+   SET state = 'working', worker = $4, due_at = now() + make_interval(secs => $5),
+       attempts = attempts + 1
+  FROM taken, collections c
+ WHERE i.tenant_id = $1 AND i.id = taken.id AND c.tenant_id = $1 AND c.id = i.collection_id
+RETURNING i.id, i.tenant_id, i.collection_id, c.name AS collection, i.document_id, i.title,
+          i.source, i.metadata, i.sha256, i.content_type, i.content, i.attempts
+"""  # noqa: S608
+_RENEW = """
+UPDATE import_items SET due_at = now() + make_interval(secs => $4)
+ WHERE tenant_id = $1 AND worker = $2 AND id = ANY($3) AND state = 'working'
+RETURNING id
+"""
+_RELEASE = """
+UPDATE import_items
+   SET state = 'waiting', worker = NULL, due_at = now() + make_interval(secs => $4),
+       attempts = attempts - $5
+ WHERE tenant_id = $1 AND worker = $2 AND id = ANY($3) AND state = 'working'
+"""
+_FINISH = """
+WITH done AS (
+  UPDATE import_items
+     SET state = $4, reason = $5, content = NULL, worker = NULL
+   WHERE tenant_id = $1 AND id = $2 AND worker = $3 AND state = 'working'
+  RETURNING import_id
+)
+UPDATE imports i
+   SET pending = pending - 1,
+       imported = imported + ($4 = 'imported')::integer,
+       unchanged = unchanged + ($4 = 'unchanged')::integer,
+       failed = failed + ($4 = 'failed')::integer,
+       passages = passages + $6,
+       finished_at = CASE pending WHEN 1 THEN now() END
+  FROM done
+ WHERE i.tenant_id = $1 AND i.id = done.import_id
+"""
+_STORED = """
+SELECT sha256, title, source, metadata FROM documents
+ WHERE tenant_id = $1 AND collection_id = $2 AND external_id = $3
+"""
+
+
+class PostgresImportItems:
+    """Every method raises StorageUnavailableError in an outage."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def next_tenant(self, after: int) -> int | None:
+        """The first tenant beyond `after` that has work due."""
+        async with self._store.connection() as connection:
+            found: int | None = await connection.fetchval(_NEXT_TENANT, after)
+        return found
+
+    async def claim(self, tenant_id: int, claim: Claim) -> Sequence[ImportItem]:
+        """Takes up the tenant's oldest due documents, one version of each."""
+        async with self._store.connection() as connection:
+            rows = await connection.fetch(
+                _CLAIM, tenant_id, claim.documents, claim.bytes, claim.worker, claim.lease_s
+            )
+        return sorted((_item(row) for row in rows), key=lambda item: item.id)
+
+    async def renew(
+        self, tenant_id: int, worker: UUID, ids: Collection[int], lease_s: float
+    ) -> set[int]:
+        """Keeps those of `ids` that are still the worker's, and returns them."""
+        async with self._store.connection() as connection:
+            rows = await connection.fetch(_RENEW, tenant_id, worker, list(ids), lease_s)
+        return {row["id"] for row in rows}
+
+    async def release(
+        self,
+        tenant_id: int,
+        worker: UUID,
+        ids: Collection[int],
+        *,
+        delay_s: float,
+        tried: bool,
+    ) -> None:
+        """Lets others take them up, after `delay_s`; `tried`: it counts as an attempt."""
+        async with self._store.connection() as connection:
+            await connection.execute(
+                _RELEASE, tenant_id, worker, list(ids), delay_s, 0 if tried else 1
+            )
+
+    async def finish(self, item: ImportItem, worker: UUID, done: Done) -> None:
+        """Ends the work on it; nothing if it is no longer the worker's."""
+        async with self._store.connection() as connection:
+            await connection.execute(
+                _FINISH,
+                item.tenant_id,
+                item.id,
+                worker,
+                done.outcome,
+                done.reason,
+                done.passages,
+            )
+
+    async def stored(self, item: ImportItem) -> StoredDocument | None:
+        """What the collection has under the document's id."""
+        async with self._store.connection() as connection:
+            row = await connection.fetchrow(
+                _STORED, item.tenant_id, item.collection_id, item.document.id
+            )
+        return stored_document(row) if row else None
+
+    async def amend(self, item: ImportItem) -> None:
+        """Stores what is new about a document whose content is not."""
+        async with self._store.connection() as connection, connection.transaction():
+            await amend(connection, item.tenant_id, item.collection_id, [item.document])
+
+
+def _item(row: Row) -> ImportItem:
+    document = GivenDocument(
+        id=row["document_id"],
+        content=row["content"],
+        content_type=row["content_type"],
+        sha256=row["sha256"],
+        title=row["title"],
+        source=row["source"],
+        metadata=orjson.loads(row["metadata"]),
+    )
+    return ImportItem(
+        id=row["id"],
+        tenant_id=row["tenant_id"],
+        collection_id=row["collection_id"],
+        collection=row["collection"],
+        document=document,
+        attempts=row["attempts"],
+    )
