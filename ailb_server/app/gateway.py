@@ -12,6 +12,12 @@ from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.edge import Edge
 from ailb_server.api.health_service import HealthService, Instance
 from ailb_server.api.stats_service import StatsService
+from ailb_server.app.embedding import (
+    local_declaration,
+    local_provider,
+    open_embedders,
+    start_local_embedder,
+)
 from ailb_server.app.providers import (
     Provider,
     aliases,
@@ -94,14 +100,15 @@ class Gateway:
             await self._start_demo()
         ledger = Ledger(LedgerRules(limits={p.name: limits(p) for p in self.providers}))
         providers = {p.name: self._open_provider(p) for p in self.providers}
-        catalogue = Catalogue(
-            [
-                declaration(p, providers[p.name], list_prices=settings.list_prices)
-                for p in self.providers
-            ],
-            ledger,
-            aliases(self._configuration.aliases),
-        )
+        declarations = [
+            declaration(p, providers[p.name], list_prices=settings.list_prices)
+            for p in self.providers
+        ]
+        local = start_local_embedder(settings, metrics.embedding, self._closing)
+        if served := local_provider(settings, local, providers.keys()):
+            providers[served.name] = served
+            declarations.append(local_declaration(served))
+        catalogue = Catalogue(declarations, ledger, aliases(self._configuration.aliases))
         self._catalogue = catalogue
         await self._keep_fresh(catalogue)
         defaults = RouterDefaults(settings.routing_strategy, settings.hedge_after_s)
@@ -111,8 +118,9 @@ class Gateway:
             dispatcher=Dispatcher(providers, ledger, metrics.attempt, dispatch_rules(settings)),
             observer=Metering(metrics),
         )
+        embedders = open_embedders(settings, local, pipeline, metrics.embedding, self._closing)
         instance = Instance(settings.module_id, VERSION, self._is_draining)
-        health = HealthService(instance, catalogue, store.ping)
+        health = HealthService(instance, catalogue, store.ping, [embedders.health])
         stats = StatsService(settings.routing_strategy, ledger.snapshot, router.decisions.snapshot)
         counters = {n: p for n, p in providers.items() if isinstance(p, AnthropicProvider)}
         messages = AnthropicService(pipeline, TokenCounting(catalogue, counters))

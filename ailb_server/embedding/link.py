@@ -3,11 +3,12 @@
 import asyncio
 import itertools
 import logging
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from ailb_server.domain.embedding import EmbeddingSpace
 from ailb_server.domain.errors import EmbedderUnavailableError
@@ -25,8 +26,12 @@ from ailb_server.embedding.frames import (
 from ailb_server.embedding.loading import ModelSpec
 from ailb_server.embedding.process import WorkerProcess, running
 
-_log = logging.getLogger(__name__)
+# One life of a worker; leaving the context ends it.
+Running: TypeAlias = Callable[[ModelSpec], AbstractAsyncContextManager[WorkerProcess]]
+
 _PROGRESS_STEP = 10
+
+_log = logging.getLogger(__name__)
 
 
 class State(Enum):
@@ -63,9 +68,12 @@ class _Pending:
 class WorkerLink:
     """Texts in, futures out. `run` does the work, for as long as it is not cancelled."""
 
-    def __init__(self, spec: ModelSpec, rules: LinkRules | None = None) -> None:
+    def __init__(
+        self, spec: ModelSpec, rules: LinkRules | None = None, running: Running = running
+    ) -> None:
         self._spec = spec
         self._rules = rules or LinkRules()
+        self._running = running
         self._ids = itertools.cycle(range(1, 1 << 32))
         self._pending: dict[int, _Pending] = {}
         self._worker: WorkerProcess | None = None
@@ -110,7 +118,7 @@ class WorkerLink:
         """One life of the worker."""
         self._progress = -1
         try:
-            async with running(self._spec) as self._worker:
+            async with self._running(self._spec) as self._worker:
                 await self._listen(self._worker)
                 status = await _status(self._worker)
             self._died(f"the embedding worker ended ({status})")
@@ -141,7 +149,7 @@ class WorkerLink:
             elif now - self._answered_at > stall_s:
                 _log.error("the embedding worker does not answer and is killed")
                 with suppress(ProcessLookupError):
-                    worker.process.kill()
+                    worker.kill()
 
     def _hear(self, frame: Frame) -> None:
         if frame.kind == Tell.STATE:
@@ -228,5 +236,5 @@ def _fail(pending: _Pending, message: str) -> None:
 async def _status(worker: WorkerProcess) -> str:
     """How it ended; its socket is closed, so that it is over or about to be."""
     with suppress(TimeoutError):
-        return f"status {await asyncio.wait_for(worker.process.wait(), 2.0)}"
+        return f"status {await asyncio.wait_for(worker.wait(), 2.0)}"
     return "it closed its socket"

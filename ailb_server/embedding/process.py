@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -18,12 +18,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkerProcess:
-    """A process that runs, and the socket to it."""
+    """A process that runs, the socket to it, and its end: asked for, or waited for."""
 
     pid: int
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    process: asyncio.subprocess.Process
+    kill: Callable[[], None]
+    wait: Callable[[], Awaitable[int]]
 
 
 def command(spec: ModelSpec, descriptor: int) -> Sequence[str]:
@@ -43,7 +44,7 @@ async def running(spec: ModelSpec) -> AsyncIterator[WorkerProcess]:
     try:
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         try:
-            yield WorkerProcess(process.pid, reader, writer, process)
+            yield WorkerProcess(process.pid, reader, writer, process.kill, process.wait)
         finally:
             writer.close()
     finally:

@@ -22,8 +22,9 @@ from ailb_server.embedding.frames import Embedded
 from ailb_server.embedding.observer import EmbeddingObserver, Lane, observed
 from ailb_server.embedding.vector_cache import VectorCache
 
-# OpenAI's own limit is 8,191 tokens a text; the first so many characters say what it is about.
-MAX_CHARACTERS = 20_000
+# OpenAI's limit is 8,191 tokens for a text, and a longer one fails its whole request. No script has
+# many more tokens than characters.
+MAX_CHARACTERS = 6_000
 
 _log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from ailb_server.embedding.loading import ModelSpec
 from ailb_server.embedding.local import LocalEmbedder, LocalRules
 from tests.support.minilm_graph import save_graph
 
-# Of sentence-transformers/all-MiniLM-L6-v2 at 1110a243: the packager is unknown, so each is checked.
+# Of the hub's all-MiniLM-L6-v2 at 1110a243. The packager is unknown, so they are checked.
 DIGESTS = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
@@ -101,7 +101,8 @@ def local_embedder(
 async def until_ready(embedder: LocalEmbedder) -> LocalEmbedder:
     """Waits until its worker has loaded the model; bounded."""
     async with asyncio.timeout(_PATIENCE_S):
-        while embedder.health().problem:
+        while problem := embedder.health().problem:  # noqa: ASYNC110 - the worker changes it
+            assert embedder.health().works, problem
             await asyncio.sleep(0.01)
     return embedder
 

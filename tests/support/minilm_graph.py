@@ -133,7 +133,7 @@ class _Graph:
         return self._node(kind, inputs, output, domain=_FUSED, **attributes)
 
     def _node(
-        self, kind: str, inputs: Sequence[str], output: str, domain: str = "", **named: float
+        self, kind: str, inputs: Sequence[str], output: str, domain: str = "", **named: Any
     ) -> str:
         self.nodes.append(helper.make_node(kind, inputs, [output], domain=domain, **named))
         return output

@@ -61,6 +61,7 @@ class Stack:
             "total_timeout_s": 8,
             "drain_timeout_s": 10,
             "rate_limit_wait_s": 0,
+            "embedding_backend": "none",
         }
         self._settings = Settings.model_validate({**short, **(settings or {})})
         self._aliases = aliases or {}
