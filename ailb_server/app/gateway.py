@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client import start_http_server
@@ -12,7 +13,13 @@ from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.edge import Edge
 from ailb_server.api.health_service import HealthService, Instance
 from ailb_server.api.stats_service import StatsService
-from ailb_server.app.memory import open_memory
+from ailb_server.app.context import open_context
+from ailb_server.app.embedding import (
+    local_declaration,
+    local_provider,
+    open_embedders,
+    start_local_embedder,
+)
 from ailb_server.app.providers import (
     Provider,
     aliases,
@@ -22,11 +29,10 @@ from ailb_server.app.providers import (
     limits,
     provider_of,
 )
-from ailb_server.app.services import core_services, memory_services
+from ailb_server.app.services import core_services
 from ailb_server.app.version import VERSION
 from ailb_server.demo.server import DemoServer
 from ailb_server.pipeline.chat import ChatPipeline
-from ailb_server.pipeline.context import ContextStage
 from ailb_server.pipeline.counting import TokenCounting
 from ailb_server.pipeline.metering import Metering
 from ailb_server.providers.anthropic import AnthropicProvider
@@ -96,33 +102,38 @@ class Gateway:
             await self._start_demo()
         ledger = Ledger(LedgerRules(limits={p.name: limits(p) for p in self.providers}))
         providers = {p.name: self._open_provider(p) for p in self.providers}
-        catalogue = Catalogue(
-            [
-                declaration(p, providers[p.name], list_prices=settings.list_prices)
-                for p in self.providers
-            ],
-            ledger,
-            aliases(self._configuration.aliases),
-        )
+        declarations = [
+            declaration(p, providers[p.name], list_prices=settings.list_prices)
+            for p in self.providers
+        ]
+        local = start_local_embedder(settings, metrics.embedding, self._closing)
+        if served := local_provider(settings, local, providers.keys()):
+            providers[served.name] = served
+            declarations.append(local_declaration(served))
+        catalogue = Catalogue(declarations, ledger, aliases(self._configuration.aliases))
         self._catalogue = catalogue
         await self._keep_fresh(catalogue)
         defaults = RouterDefaults(settings.routing_strategy, settings.hedge_after_s)
         router = Router(catalogue, ledger, defaults)
-        memory = open_memory(settings, store, None, metrics.registry, self._closing)
         pipeline = ChatPipeline(
             router=router,
             dispatcher=Dispatcher(providers, ledger, metrics.attempt, dispatch_rules(settings)),
             observer=Metering(metrics),
-            context=ContextStage(memory.memory if settings.enable_memory else None),
         )
+        embedders = open_embedders(settings, local, pipeline, metrics.embedding, self._closing)
+        context = await open_context(
+            settings, store, self._database_url, embedders, metrics, self._closing
+        )
+        # The embedders ask a pipeline of their own: what they embed has no context itself.
+        pipeline = replace(pipeline, context=context.stage)
         instance = Instance(settings.module_id, VERSION, self._is_draining)
-        health = HealthService(instance, catalogue, store.ping)
+        health = HealthService(instance, catalogue, store.ping, context.health)
         stats = StatsService(settings.routing_strategy, ledger.snapshot, router.decisions.snapshot)
         counters = {n: p for n, p in providers.items() if isinstance(p, AnthropicProvider)}
         messages = AnthropicService(pipeline, TokenCounting(catalogue, counters))
         services = (
             *core_services(pipeline, messages, catalogue, metrics, health, stats),
-            *memory_services(memory.service),
+            *context.services,
         )
         return await self._serve(port, metrics, services)
 

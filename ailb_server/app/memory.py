@@ -1,15 +1,14 @@
 """Conversation memory, put together."""
 
 import contextlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from prometheus_client import CollectorRegistry
 
 from ailb_server.api.memory_service import MemoryService
-from ailb_server.domain.embedding import Embedder, EmbeddingSpace, Vector
-from ailb_server.domain.errors import EmbedderUnavailableError
+from ailb_server.app.embedding import Embedders
+from ailb_server.domain.health import PartHealth
 from ailb_server.memory.availability import Availability
 from ailb_server.memory.conversation_memory import ConversationMemory
 from ailb_server.memory.conversations import Conversations
@@ -31,37 +30,20 @@ from ailb_server.telemetry.memory_metrics import MemoryMetrics
 
 @dataclass(frozen=True, slots=True)
 class OpenMemory:
-    """`memory` is for the pipeline, and tells its `problem()` to health."""
+    """`memory` is for the pipeline."""
 
     memory: ConversationMemory
     service: MemoryService
 
-
-@dataclass(frozen=True, slots=True)
-class Embedders:
-    """One for chats' questions, which somebody waits for, and one for turns, which can wait."""
-
-    questions: Embedder
-    turns: Embedder
-
-
-class NoEmbedder:
-    """Memory then works by recency and words."""
-
-    @property
-    def space(self) -> EmbeddingSpace | None:
-        """None."""
-        return None
-
-    async def embed(self, texts: Sequence[str]) -> list[Vector]:
-        """Raises EmbedderUnavailableError."""
-        raise EmbedderUnavailableError("There is no embedder: EMBEDDING_BACKEND is none.")
+    def health(self) -> PartHealth:
+        """As `/healthz` tells it."""
+        return PartHealth("memory", self.memory.problem())
 
 
 def open_memory(
     settings: Settings,
     store: Store,
-    embedders: Embedders | None,
+    embedders: Embedders,
     registry: CollectorRegistry,
     closing: contextlib.AsyncExitStack,
 ) -> OpenMemory:
@@ -69,19 +51,18 @@ def open_memory(
 
     They run with ENABLE_MEMORY off too: what was stored can still be read and deleted, and ends.
     """
-    given = embedders or Embedders(NoEmbedder(), NoEmbedder())
     observer = MemoryMetrics(registry)
     ttl = timedelta(days=settings.memory_ttl_days)
     journal = Journal(observer)
     availability = Availability(store.ping, observer)
     embeddings = PostgresMemoryEmbeddings(store)
-    embedding = TurnEmbedding(embeddings, given.turns, observer)
+    embedding = TurnEmbedding(embeddings, embedders.bulk, observer)
     memory = ConversationMemory(
         Recalling(
             PostgresMemoryRecall(store),
             journal,
             availability,
-            given.questions,
+            embedders.query,
             observer,
             _rules(settings),
         ),
@@ -93,9 +74,9 @@ def open_memory(
     memory.start()
     closing.push_async_callback(memory.close)
     conversations = Conversations(
-        PostgresMemorySessions(store), journal, given.questions, settings.embedding_timeout_s
+        PostgresMemorySessions(store), journal, embedders.query, settings.embedding_timeout_s
     )
-    reindexing = Reindexing(embeddings, given.turns, embedding.wake)
+    reindexing = Reindexing(embeddings, embedders.bulk, embedding.wake)
     return OpenMemory(memory, MemoryService(conversations, reindexing, ttl))
 
 

@@ -9,8 +9,8 @@ from ailb.v1 import (
     chat_service_pb2_grpc,
     embedding_service_pb2_grpc,
     health_service_pb2_grpc,
-    memory_service_pb2_grpc,
     knowledge_service_pb2_grpc,
+    memory_service_pb2_grpc,
     metrics_service_pb2_grpc,
     model_service_pb2_grpc,
     stats_service_pb2_grpc,
@@ -19,8 +19,8 @@ from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.chat_service import ChatService
 from ailb_server.api.embedding_service import EmbeddingService
 from ailb_server.api.health_service import HealthService
-from ailb_server.api.memory_service import MemoryService
 from ailb_server.api.knowledge_service import KnowledgeService
+from ailb_server.api.memory_service import MemoryService
 from ailb_server.api.metrics_service import MetricsService
 from ailb_server.api.model_service import ModelService
 from ailb_server.api.openai_service import OpenAIService

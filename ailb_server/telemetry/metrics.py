@@ -15,6 +15,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ailb_server.domain.chat import TokenUsage
 from ailb_server.domain.target import Target
+from ailb_server.telemetry.embedding_metrics import EmbeddingMetrics
+from ailb_server.telemetry.knowledge_metrics import KnowledgeMetrics
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 # Model names come from providers' listings: past this many pairs, further ones share a label.
@@ -66,6 +68,8 @@ class Metrics:
             registry=self.registry,
         )
         self.active = Gauge("ailb_active_chats", "Requests that run.", registry=self.registry)
+        self.embedding = EmbeddingMetrics(self.registry)
+        self.knowledge = KnowledgeMetrics(self.registry)
         self._labels: dict[tuple[str, str], tuple[str, str]] = {}
         self._children: dict[tuple[object, ...], Any] = {}
 

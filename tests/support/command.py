@@ -27,7 +27,12 @@ class Ailb:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ailb_server", *arguments],
             cwd=directory,
-            env={**clean, **{name: str(value) for name, value in (environment or {}).items()}},
+            # No test fetches a model.
+            env={
+                **clean,
+                "EMBEDDING_BACKEND": "none",
+                **{name: str(value) for name, value in (environment or {}).items()},
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
