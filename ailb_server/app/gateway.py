@@ -12,34 +12,15 @@ from prometheus_client import start_http_server
 from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.edge import Edge
 from ailb_server.api.health_service import HealthService, Instance
-from ailb_server.api.stats_service import StatsService
 from ailb_server.app.context import open_context
-from ailb_server.app.embedding import (
-    local_declaration,
-    local_provider,
-    open_embedders,
-    start_local_embedder,
-)
 from ailb_server.app.providers import (
-    Provider,
-    aliases,
-    declaration,
     demo_provider,
-    dispatch_rules,
-    limits,
-    provider_of,
 )
+from ailb_server.app.routing import OpenRouting, open_routing
 from ailb_server.app.services import core_services
 from ailb_server.app.version import VERSION
 from ailb_server.demo.server import DemoServer
-from ailb_server.pipeline.chat import ChatPipeline
-from ailb_server.pipeline.counting import TokenCounting
-from ailb_server.pipeline.metering import Metering
-from ailb_server.providers.anthropic import AnthropicProvider
 from ailb_server.routing.catalogue import Catalogue
-from ailb_server.routing.dispatcher import Dispatcher
-from ailb_server.routing.ledger import Ledger, LedgerRules
-from ailb_server.routing.router import Router, RouterDefaults
 from ailb_server.server import GrpcServer, PortTakenError, Register
 from ailb_server.settings import Configuration, ProviderSettings
 from ailb_server.storage.migrations import MigrationError, migrate
@@ -100,42 +81,26 @@ class Gateway:
         store = await self._open_store()
         if settings.demo_provider:
             await self._start_demo()
-        ledger = Ledger(LedgerRules(limits={p.name: limits(p) for p in self.providers}))
-        providers = {p.name: self._open_provider(p) for p in self.providers}
-        declarations = [
-            declaration(p, providers[p.name], list_prices=settings.list_prices)
-            for p in self.providers
-        ]
-        local = start_local_embedder(settings, metrics.embedding, self._closing)
-        if served := local_provider(settings, local, providers.keys()):
-            providers[served.name] = served
-            declarations.append(local_declaration(served))
-        catalogue = Catalogue(declarations, ledger, aliases(self._configuration.aliases))
-        self._catalogue = catalogue
-        await self._keep_fresh(catalogue)
-        defaults = RouterDefaults(settings.routing_strategy, settings.hedge_after_s)
-        router = Router(catalogue, ledger, defaults)
-        pipeline = ChatPipeline(
-            router=router,
-            dispatcher=Dispatcher(providers, ledger, metrics.attempt, dispatch_rules(settings)),
-            observer=Metering(metrics),
-        )
-        embedders = open_embedders(settings, local, pipeline, metrics.embedding, self._closing)
+        routing = await self._open_routing(metrics)
         context = await open_context(
-            settings, store, self._database_url, embedders, metrics, self._closing
+            settings, store, self._database_url, routing.embedders, metrics, self._closing
         )
         # The embedders ask a pipeline of their own: what they embed has no context itself.
-        pipeline = replace(pipeline, context=context.stage)
+        pipeline = replace(routing.pipeline, context=context.stage)
         instance = Instance(settings.module_id, VERSION, self._is_draining)
-        health = HealthService(instance, catalogue, store.ping, context.health)
-        stats = StatsService(settings.routing_strategy, ledger.snapshot, router.decisions.snapshot)
-        counters = {n: p for n, p in providers.items() if isinstance(p, AnthropicProvider)}
-        messages = AnthropicService(pipeline, TokenCounting(catalogue, counters))
+        health = HealthService(instance, routing.catalogue, store.ping, context.health)
+        messages = AnthropicService(pipeline, routing.counting)
         services = (
-            *core_services(pipeline, messages, catalogue, metrics, health, stats),
+            *core_services(pipeline, messages, routing.catalogue, metrics, health, routing.stats),
             *context.services,
         )
         return await self._serve(port, metrics, services)
+
+    async def _open_routing(self, metrics: Metrics) -> OpenRouting:
+        routing = open_routing(self._configuration, self.providers, metrics, self._closing)
+        self._catalogue = routing.catalogue
+        await self._keep_fresh(routing.catalogue)
+        return routing
 
     async def _open_store(self) -> Store:
         settings = self._settings
@@ -152,11 +117,6 @@ class Gateway:
         url = await demo.start()
         self._closing.push_async_callback(demo.stop)
         self.providers = (*self.providers, demo_provider(url))
-
-    def _open_provider(self, settings: ProviderSettings) -> Provider:
-        provider = provider_of(settings, self._settings)
-        self._closing.push_async_callback(provider.close)
-        return provider
 
     async def _keep_fresh(self, catalogue: Catalogue) -> None:
         first = asyncio.Event()

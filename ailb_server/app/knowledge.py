@@ -52,9 +52,7 @@ async def open_knowledge(
     embed_timeout_s = settings.embedding_timeout_s
     query = embedders.query if embedders else None
     bulk = embedders.bulk if embedders else None
-    retriever = Retriever(
-        rows, embedders and embedders.query, cache, embed_timeout_s=embed_timeout_s
-    )
+    retriever = Retriever(rows, query, cache, embed_timeout_s=embed_timeout_s)
     task = asyncio.create_task(_tend_for_ever(indexes))
     closing.push_async_callback(_cancel, task)
     return OpenKnowledge(
