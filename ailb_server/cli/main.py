@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ailb_server.cli import rag
 from ailb_server.cli.chat import chat
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(chat)
+app.add_typer(rag.app, name="rag")
 
 
 @app.command()
