@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ailb_server.cli import memory
+from ailb_server.cli import memory, rag
 from ailb_server.cli.chat import chat
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(chat)
 app.add_typer(memory.app, name="memory")
+app.add_typer(rag.app, name="rag")
 
 
 @app.command()

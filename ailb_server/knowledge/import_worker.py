@@ -134,7 +134,9 @@ class ImportWorker:
     async def _idle(self) -> None:
         wait_s = self._rules.idle_s * random.uniform(0.5, 1)  # noqa: S311
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), wait_s)
+            # Not wait_for: before Python 3.12 it forgets a cancellation that comes with the event.
+            async with asyncio.timeout(wait_s):
+                await self._woken.wait()
         self._woken.clear()
 
     async def _keep_house(self) -> None:

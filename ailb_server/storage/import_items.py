@@ -51,17 +51,17 @@ UPDATE import_items
 _FINISH = """
 WITH done AS (
   UPDATE import_items
-     SET state = $4, reason = $5, content = NULL, worker = NULL
+     SET state = $4::text, reason = $5, content = NULL, worker = NULL
    WHERE tenant_id = $1 AND id = $2 AND worker = $3 AND state = 'working'
   RETURNING import_id
 )
 UPDATE imports i
-   SET pending = pending - 1,
-       imported = imported + ($4 = 'imported')::integer,
-       unchanged = unchanged + ($4 = 'unchanged')::integer,
-       failed = failed + ($4 = 'failed')::integer,
-       passages = passages + $6,
-       finished_at = CASE pending WHEN 1 THEN now() END
+   SET pending = i.pending - 1,
+       imported = i.imported + ($4::text = 'imported')::integer,
+       unchanged = i.unchanged + ($4::text = 'unchanged')::integer,
+       failed = i.failed + ($4::text = 'failed')::integer,
+       passages = i.passages + $6,
+       finished_at = CASE i.pending WHEN 1 THEN now() END
   FROM done
  WHERE i.tenant_id = $1 AND i.id = done.import_id
 """

@@ -49,7 +49,7 @@ UPDATE collections SET version = version + 1, updated_at = now() WHERE tenant_id
 """
 _INSERT = """
 INSERT INTO imports (tenant_id, collection_id, total, pending, unchanged, finished_at)
-SELECT tenant_id, id, $3, $4, $5, CASE $4 WHEN 0 THEN now() END
+SELECT tenant_id, id, $3, $4::integer, $5, CASE $4::integer WHEN 0 THEN now() END
   FROM collections WHERE tenant_id = $1 AND id = $2 FOR KEY SHARE
 RETURNING id
 """

@@ -16,7 +16,7 @@ _MARKS = (
 # As browsers take what declares nothing. Guessing by statistics reads short texts as Chinese.
 _FALLBACK = "cp1252"
 _PROBE_BYTES = 8192
-_MOSTLY = 0.4
+_MOSTLY, _HARDLY = 0.7, 0.05
 
 
 def extract_plain(content: bytes, charset: str | None) -> Extracted:
@@ -50,8 +50,8 @@ def _wide(probe: bytes) -> str:
     """UTF-16 of mostly Latin letters has a zero in every second byte, and hardly elsewhere."""
     half = max(len(probe) // 2, 1)
     high, low = probe[::2].count(0) / half, probe[1::2].count(0) / half
-    if low > _MOSTLY and high < 1 - _MOSTLY:
+    if low > _MOSTLY and high < _HARDLY:
         return "utf-16-le"
-    if high > _MOSTLY and low < 1 - _MOSTLY:
+    if high > _MOSTLY and low < _HARDLY:
         return "utf-16-be"
     raise UnreadableError("is no text")

@@ -83,6 +83,8 @@ class ExtractionProcess:
             str(int(self._rules.timeout_s) + 5),
             stdin=PIPE,
             stdout=PIPE,
+            # The terminal's Ctrl-C is for the gateway: work that ends orderly is not failed.
+            start_new_session=True,
             # Libraries' warnings may quote the document.
             stderr=DEVNULL,
             # Not ours: it holds credentials, and the process reads what strangers wrote.
