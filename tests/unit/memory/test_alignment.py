@@ -1,5 +1,7 @@
 """What a request repeats of a session."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +32,7 @@ def test_alignments(stored: str, sent: str, pairs: list[tuple[int, int]]) -> Non
 def test_pairs_are_equal_and_in_order(stored: list[int], sent: list[int]) -> None:
     pairs = aligned(stored, sent)
     assert all(stored[i] == sent[j] for i, j in pairs)
-    for one, two in zip(pairs, pairs[1:], strict=False):
+    for one, two in pairwise(pairs):
         assert one[0] < two[0]
         assert one[1] < two[1]
 
