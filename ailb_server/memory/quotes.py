@@ -26,7 +26,8 @@ def quoted(turns: Iterable[StoredTurn]) -> str | None:
     Equal turns give equal text, because providers cache prompts by their beginning. No turn's text
     can end the record: each of its lines is marked, and the tag in it is defused.
     """
-    ordered = sorted(turns, key=lambda turn: turn.turn)
+    said = (turn for turn in turns if turn.text.translate(_CONTROL).strip())
+    ordered = sorted(said, key=lambda turn: turn.turn)
     if not ordered:
         return None
     quotes = (_quote(number, turn) for number, turn in enumerate(ordered, 1))
@@ -45,5 +46,5 @@ def _quote(number: int, turn: StoredTurn) -> str:
         text = f"{text[:MAX_QUOTE].rstrip()} … [shortened]"
     # All that any reader takes for the end of a line, not only "\n".
     lines = (_TAG.sub("(", line.translate(_CONTROL)) for line in text.splitlines())
-    marked = "\n".join(f"> {line}".rstrip() for line in lines)
+    marked = "\n".join(f"> {line}".rstrip() for line in lines if line)
     return f"[{number}] {said_at}, {_SAID.get(turn.role, 'a tool said')}:\n{marked}"
