@@ -28,7 +28,11 @@ class Ailb:
             [sys.executable, "-m", "ailb_server", *arguments],
             cwd=directory,
             # No test fetches a model.
-            env={**clean, "EMBEDDING_BACKEND": "none", **{name: str(value) for name, value in (environment or {}).items()}},
+            env={
+                **clean,
+                "EMBEDDING_BACKEND": "none",
+                **{name: str(value) for name, value in (environment or {}).items()},
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

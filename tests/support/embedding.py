@@ -101,7 +101,7 @@ def local_embedder(
 async def until_ready(embedder: LocalEmbedder) -> LocalEmbedder:
     """Waits until its worker has loaded the model; bounded."""
     async with asyncio.timeout(_PATIENCE_S):
-        while problem := embedder.health().problem:  # noqa: ASYNC110 - the worker changes it
+        while problem := embedder.health().problem:
             assert embedder.health().works, problem
             await asyncio.sleep(0.01)
     return embedder
