@@ -43,6 +43,8 @@ def fetched(model: str, revision: str | None, files: Sequence[str], progress: Pr
         pass
     except HFValidationError as error:
         raise ModelError(f"{model} is neither a directory nor a model's name at the hub") from error
+    # Before the first byte, too: a hub that cannot be reached takes half a minute to give up.
+    progress(0, 0)
     try:
         return Path(wanted(tqdm_class=_bar(progress)))
     except Exception as error:

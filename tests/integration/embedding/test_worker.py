@@ -46,7 +46,7 @@ def pid_of(embedder: LocalEmbedder) -> int:
 async def test_killed_under_load_it_comes_back_and_no_text_is_lost(model_directory: Path) -> None:
     rules = LocalRules(query_s=30)
     async with started(model_directory, rules) as embedder:
-        texts = [f"{n} {LONG}" for n in range(24)]
+        texts = [f"{n} {LONG}" for n in range(12)]
         bulk = asyncio.create_task(embedder.bulk.embed(texts))
         queries = [asyncio.create_task(embedder.embed([f"query {n}"])) for n in range(8)]
         await queries[0]
@@ -157,7 +157,7 @@ async def test_a_query_does_not_wait_for_an_import(model_directory: Path) -> Non
         done: list[str] = []
 
         async def bulk() -> None:
-            await embedder.bulk.embed([f"{n} {LONG}" for n in range(48)])
+            await embedder.bulk.embed([f"{n} {LONG}" for n in range(24)])
             done.append("bulk")
 
         running = asyncio.create_task(bulk())
@@ -174,7 +174,7 @@ async def test_a_worker_that_stands_still_does_not_hold_a_query(model_directory:
     async with started(model_directory, LocalRules(query_s=0.2), link) as embedder:
         first = pid_of(embedder)
         os.kill(first, signal.SIGSTOP)
-        with pytest.raises(EmbedderUnavailableError, match="within 0.2 s"):
+        with pytest.raises(EmbedderUnavailableError, match="within"):
             await embedder.embed(["a query"])
         # One that may wait is answered by the next worker.
         assert len(await embedder.bulk.embed(["an import"])) == 1

@@ -10,6 +10,7 @@ from ailb_server.api.health_service import HealthService, Instance
 from ailb_server.api.metrics_service import MetricsService
 from ailb_server.api.model_service import ModelService
 from ailb_server.domain.errors import ModelNotFoundError, StorageUnavailableError
+from ailb_server.domain.health import PartHealth
 from ailb_server.domain.target import Target
 from ailb_server.routing.catalogue import Catalogue, Declaration
 from ailb_server.routing.ledger import DOWN_AFTER, Ledger
@@ -103,6 +104,27 @@ async def test_health_is_what_its_parts_make_it(
     }
     assert context.initial["x-request-id"] == "r-1"
     assert context.initial.get("x-http-status") == status
+
+
+@pytest.mark.parametrize(
+    ("part", "own", "whole"),
+    [
+        (PartHealth("embedder"), _OK, _OK),
+        (PartHealth("embedder", "starting"), _DEGRADED, _DEGRADED),
+        (PartHealth("embedder", "no such model", works=False), _DOWN, _DEGRADED),
+    ],
+)
+async def test_what_chats_do_without_degrades_and_no_more(
+    part: PartHealth, own: health_pb2.HealthState.ValueType, whole: health_pb2.HealthState.ValueType
+) -> None:
+    instance = Instance("ailb-1", "1.2", lambda: False)
+    service = HealthService(instance, _catalogue(Ledger(), "p"), _up, [lambda: part])
+    with running() as context:
+        health = await service.GetHealth(health_service_pb2.GetHealthRequest(), context)
+    found = {c.name: (c.state, c.detail) for c in health.components}
+    assert found["embedder"] == (own, part.problem)
+    assert health.state == whole
+    assert context.initial.get("x-http-status") is None
 
 
 async def test_no_provider_is_down() -> None:

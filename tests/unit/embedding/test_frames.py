@@ -1,6 +1,7 @@
 """What one side packs, the other one reads, however the bytes are cut."""
 
 import asyncio
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ async def test_frames_come_whole_and_in_order(texts: list[str], cuts: list[int])
     ]
     stream = b"".join(packed(f.id, f.kind, f.payload) for f in frames)
     ends = sorted({0, *(c for c in cuts if c < len(stream)), len(stream)})
-    pieces = [stream[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    pieces = [stream[a:b] for a, b in pairwise(ends)]
     assert await read_all(pieces) == frames
 
 
@@ -64,7 +65,7 @@ def test_a_vector_survives_exactly() -> None:
     numbers = np.array([0.1, -1.5e-30, 3.0, np.float32(1 / 3)], dtype=np.float32)
     frame = packed_vector(7, Embedded(numbers, 12))
     read = vector_of(frame[9:])
-    assert (read.tokens, read.vector.dtype) == (12, np.float32)
+    assert (read.tokens, read.vector.dtype) == (12, np.dtype(np.float32))
     assert read.vector.tolist() == numbers.tolist()
     assert not read.vector.flags.writeable
 

@@ -1,4 +1,4 @@
-"""A provider's embeddings as vectors: in order, in bounded requests, and its faults as one error."""
+"""A provider's embeddings as vectors: in order, in bounded requests, its faults as one error."""
 
 import asyncio
 import base64
