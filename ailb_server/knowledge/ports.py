@@ -19,6 +19,7 @@ from ailb_server.domain.knowledge import (
     StoredChunk,
     Unembedded,
     Word,
+    WordQuery,
 )
 
 
@@ -91,17 +92,22 @@ class CatalogueStore(CollectionStore, Protocol):
 class SearchStore(CollectionStore, Protocol):
     """What retrieval reads. `metadata` holds members that a document's must have; {}: any."""
 
+    async def collection_for(
+        self, tenant_id: int, name: str, text: str
+    ) -> tuple[Collection, Sequence[str]]:
+        """The collection, and the stems of the text's words that tell most: those that the fewest
+        chunks have. Raises NotFoundError."""
+        ...
+
     async def with_words(
         self,
         collection: Collection,
-        text: str,
+        sought: WordQuery,
         *,
         limit: int,
-        enough: int,
         metadata: Mapping[str, Json],
     ) -> Sequence[Word]:
-        """Chunks with all words of the text, the best first; where those are fewer than `enough`,
-        then those with some of its rarer words."""
+        """Chunks with the words, the best first."""
         ...
 
     async def nearest(

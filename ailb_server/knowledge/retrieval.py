@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ailb_server.domain.context import KnowledgeQuery
 from ailb_server.domain.embedding import Embedder, Vector
 from ailb_server.domain.errors import EmbedderUnavailableError
-from ailb_server.domain.knowledge import Collection, Near, Word, mismatch
+from ailb_server.domain.knowledge import Collection, Near, Word, WordQuery, mismatch
 from ailb_server.knowledge.cache import ResultCache, cache_key
 from ailb_server.knowledge.fusion import fuse
 from ailb_server.knowledge.outage_log import OutageLog
@@ -58,7 +58,7 @@ class Retriever:
         `min_score` holds for every passage where the query has a vector; by words alone there is
         nothing to compare it with.
         """
-        collection = await self._store.collection(tenant_id, query.collection)
+        collection, telling = await self._open(tenant_id, query)
         embedder = self._embedder_for(collection)
         key = cache_key(collection, query)
         cached = self._cache.get(key)
@@ -66,11 +66,11 @@ class Retriever:
             return Found(cached)
         vector_wanted = self._embedder is not None and collection.space is not None
         for _ in range(_TRIES):
-            hits, has_vector = await self._hits(collection, query, embedder)
+            hits, has_vector = await self._hits(collection, query, telling, embedder)
             passages = await self._passages(collection, group(hits, query.top_k))
             if passages is not None:
                 break
-            collection = await self._store.collection(tenant_id, query.collection)
+            collection, telling = await self._open(tenant_id, query)
             key = cache_key(collection, query)
         found = Found(passages or (), degraded=vector_wanted and not has_vector)
         if passages is not None and not found.degraded:
@@ -88,15 +88,25 @@ class Retriever:
             return None
         raise mismatch(collection, embedder.space)
 
+    async def _open(
+        self, tenant_id: int, query: KnowledgeQuery
+    ) -> tuple[Collection, Sequence[str]]:
+        return await self._store.collection_for(tenant_id, query.collection, query.text)
+
     async def _hits(
-        self, collection: Collection, query: KnowledgeQuery, embedder: Embedder | None
+        self,
+        collection: Collection,
+        query: KnowledgeQuery,
+        telling: Sequence[str],
+        embedder: Embedder | None,
     ) -> tuple[Sequence[Hit], bool]:
         """The hits, the best first, and whether the query had a vector."""
         limit = max(_CANDIDATES, 2 * query.top_k)
         embedding = asyncio.ensure_future(self._vector(query.text, embedder))
         try:
+            sought = WordQuery(query.text, query.top_k, telling)
             words = await self._store.with_words(
-                collection, query.text, limit=limit, enough=query.top_k, metadata=query.filter
+                collection, sought, limit=limit, metadata=query.filter
             )
             vector = await embedding
         finally:

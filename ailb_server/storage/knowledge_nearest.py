@@ -28,6 +28,13 @@ SELECT k.id, k.document_id, k.ordinal, 1 - found.distance AS similarity, found.n
  ORDER BY found.nearest DESC, found.distance, k.id
 """
 _DISTANCE = "v.embedding::halfvec({dimension}) <=> $3::halfvec({dimension})"
+# Driven by the documents, which are few here.
+_OF_DOCUMENTS = """
+ AND v.document_id IN (
+   SELECT id FROM documents
+    WHERE tenant_id = $1 AND collection_id = $2
+      AND ARRAY[collection_id] @> ARRAY[$2::integer] AND metadata @> $6::jsonb)
+"""
 MATCHING = """
 SELECT coalesce(sum(passage_count), 0) FROM documents
  WHERE tenant_id = $1 AND collection_id = $2
@@ -47,5 +54,9 @@ def nearest(collection: Collection, dimension: int, *, filtered: bool, exact: bo
         generation=int(collection.generation),
         # No index is of a sum.
         order=f"({distance}) + 0" if exact else distance,
-        filtered=FILTERED.format(of="v", filter="$6") if filtered else "",
+        filtered=_filtered(exact=exact) if filtered else "",
     )
+
+
+def _filtered(*, exact: bool) -> str:
+    return _OF_DOCUMENTS if exact else FILTERED.format(of="v", filter="$6")

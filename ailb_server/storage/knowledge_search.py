@@ -7,14 +7,24 @@ from pgvector import HalfVector
 
 from ailb_server.domain.chat import Json
 from ailb_server.domain.embedding import Vector
-from ailb_server.domain.knowledge import Collection, Near, StoredChunk, Word
-from ailb_server.storage.connection import Connection, Row
+from ailb_server.domain.knowledge import Collection, Near, StoredChunk, Word, WordQuery
+from ailb_server.storage.connection import Row
 from ailb_server.storage.knowledge_documents import PostgresDocuments, storable_json
 from ailb_server.storage.knowledge_nearest import EXACT_UP_TO, MATCHING, nearest
-from ailb_server.storage.knowledge_rows import json_object, storable
-from ailb_server.storage.knowledge_words import LEXEMES, WordShares, all_words, any_word, quoted
+from ailb_server.storage.knowledge_rows import (
+    COLLECTION_COLUMNS,
+    collection_of,
+    json_object,
+    no_collection,
+    storable,
+)
+from ailb_server.storage.knowledge_words import WordShares, quoted, with_words
 from ailb_server.storage.pool import Store
 
+_COLLECTION_FOR = f"""
+SELECT {COLLECTION_COLUMNS}, tsvector_to_array(to_tsvector('english', $3)) AS lexemes
+  FROM collections WHERE tenant_id = $1 AND name = $2
+"""  # noqa: S608
 _CHUNKS = """
 SELECT k.id, k.ordinal, k.overlap, k.text, d.external_id, d.title, d.source, d.metadata
   FROM chunks k JOIN documents d ON d.id = k.document_id
@@ -29,34 +39,43 @@ class PostgresSearch(PostgresDocuments):
         super().__init__(store)
         self._word_shares = WordShares()
 
+    async def collection_for(
+        self, tenant_id: int, name: str, text: str
+    ) -> tuple[Collection, Sequence[str]]:
+        """See `knowledge.ports.SearchStore`."""
+        async with self._store.connection() as connection:
+            row = await connection.fetchrow(
+                _COLLECTION_FOR, tenant_id, storable(name), storable(text)
+            )
+            if row is None:
+                raise no_collection(name)
+            collection, lexemes = collection_of(row), row["lexemes"]
+            passages = collection.passage_count
+            return collection, await self._word_shares.rarest(connection, lexemes, passages)
+
     async def with_words(
         self,
         collection: Collection,
-        text: str,
+        sought: WordQuery,
         *,
         limit: int,
-        enough: int,
         metadata: Mapping[str, Json],
     ) -> Sequence[Word]:
         """See `knowledge.ports.SearchStore`."""
         narrowed = _filter(metadata)
-        ids = collection.tenant_id, collection.id
         async with self._store.connection() as connection:
             rows = await connection.fetch(
-                all_words(filtered=bool(narrowed)), *ids, storable(text), limit, *narrowed
+                with_words(filtered=bool(narrowed)),
+                collection.tenant_id,
+                collection.id,
+                storable(sought.text),
+                limit,
+                sought.enough,
+                [quoted(lexeme) for lexeme in sought.telling],
+                float(collection.passage_count),
+                *narrowed,
             )
-            words = [_word(row) for row in rows]
-            if len(words) >= enough:
-                return words
-            lexemes = await self._telling(connection, text, collection.passage_count)
-            if not lexemes:
-                return words
-            passages = float(collection.passage_count)
-            rows = await connection.fetch(
-                any_word(filtered=bool(narrowed)), *ids, lexemes, limit, passages, *narrowed
-            )
-        known = {word.chunk_id for word in words}
-        return [*words, *(_word(row) for row in rows if row["id"] not in known)][:limit]
+        return [Word(row["id"], row["document_id"], row["ordinal"]) for row in rows]
 
     async def nearest(
         self,
@@ -92,19 +111,10 @@ class PostgresSearch(PostgresDocuments):
             rows = await connection.fetch(_CHUNKS, collection.tenant_id, collection.id, list(ids))
         return [_stored(row) for row in rows]
 
-    async def _telling(self, connection: Connection, text: str, passages: int) -> Sequence[str]:
-        lexemes = await connection.fetchval(LEXEMES, storable(text))
-        chosen = await self._word_shares.rarest(connection, lexemes, passages)
-        return [quoted(lexeme) for lexeme in chosen]
-
 
 def _filter(metadata: Mapping[str, Json]) -> tuple[str, ...]:
     """The parameter that a filter is, if there is one."""
     return (orjson.dumps(storable_json(metadata)).decode(),) if metadata else ()
-
-
-def _word(row: Row) -> Word:
-    return Word(row["id"], row["document_id"], row["ordinal"])
 
 
 def _near(row: Row) -> Near:
