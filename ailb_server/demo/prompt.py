@@ -105,7 +105,9 @@ def _about(question: Mapping[str, object], turns: Sequence[Mapping[str, object]]
     for turn in turns:
         if turn is question or turn.get("role") not in ("user", "system"):
             continue
-        for line in "\n".join(_texts(turn.get("content"))).splitlines():
+        for quoted in "\n".join(_texts(turn.get("content"))).splitlines():
+            # As mails and AILB quote.
+            line = quoted.lstrip("|> ")
             shared = len(words & _words(line))
             if shared >= max(best, 2) and line.strip() != asked.strip():
                 best, found = shared, line
