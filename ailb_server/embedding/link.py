@@ -124,6 +124,10 @@ class WorkerLink:
             self._died(f"the embedding worker ended ({status})")
         except (OSError, FrameError) as error:
             self._died(f"the embedding worker cannot be used: {error}")
+        except Exception:  # noqa: BLE001
+            # A fault of ours must not end the restarts for good, nor pass unseen.
+            _log.exception("the embedding worker's link failed")
+            self._died("the link to the embedding worker failed")
         finally:
             self._worker = None
 

@@ -33,6 +33,7 @@ from ailb_server.embedding.model_files import ModelError
 NICENESS = 10
 # Prose has far fewer; cutting here first bounds the tokenizer's work.
 _CHARACTERS_PER_TOKEN = 32
+_DETAIL_CHARACTERS = 300
 
 _log = logging.getLogger("worker")
 
@@ -56,8 +57,12 @@ class Worker:
         writer.write(packed_state(state="loading"))
         try:
             runtime, encoder, dimension = await self._loaded(writer)
-        except ModelError as error:
-            writer.write(packed_state(state="failed", detail=str(error)))
+        except Exception as error:  # noqa: BLE001
+            # There is no caller's text yet that it could quote.
+            told = (
+                str(error) if isinstance(error, ModelError) else f"it cannot be loaded: {error!r}"
+            )
+            writer.write(packed_state(state="failed", detail=told[:_DETAIL_CHARACTERS]))
             await writer.drain()
             reading.cancel()
             return 1

@@ -144,5 +144,9 @@ async def test_an_embedder_that_is_not_there_degrades_and_no_more(
             http.get("/healthz") as response,
         ):
             whole = (await response.json())["state"]
+            request = {"model": "local/nowhere", "input": "x"}
+            async with http.post(PATH, json=request) as answer:
+                there = "nowhere" in settings.get("embedding_model", "")
+                assert answer.status == (503 if there else 404)
         well = "OK" if state == "OK" else "DEGRADED"
         assert whole == f"HEALTH_STATE_{well}"

@@ -205,6 +205,18 @@ async def test_no_text_reaches_the_log(
     assert "confidential" not in caplog.text
 
 
+async def test_a_model_that_is_broken_is_told(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{", encoding="utf-8")
+    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    embedder = local_embedder(tmp_path)
+    embedder.start()
+    async with asyncio.timeout(20):
+        while embedder.health().works:  # noqa: ASYNC110 - the embedder changes it
+            await asyncio.sleep(0.01)
+    assert "it cannot be loaded" in embedder.health().problem
+    await embedder.close()
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [("/nowhere/model", "is no directory"), ("not a name", "neither a directory nor a model's")],
