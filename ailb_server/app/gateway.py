@@ -12,6 +12,7 @@ from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.edge import Edge
 from ailb_server.api.health_service import HealthService, Instance
 from ailb_server.api.stats_service import StatsService
+from ailb_server.app.access import AccessParts, PepperError, first_admin, open_access
 from ailb_server.app.providers import (
     Provider,
     aliases,
@@ -21,7 +22,7 @@ from ailb_server.app.providers import (
     limits,
     provider_of,
 )
-from ailb_server.app.services import core_services
+from ailb_server.app.services import access_services, core_services
 from ailb_server.app.version import VERSION
 from ailb_server.demo.server import DemoServer
 from ailb_server.pipeline.chat import ChatPipeline
@@ -44,7 +45,7 @@ _FIRST_LISTING_S = 2.0
 _FIRST_AGAIN_S = 0.25
 
 # What `Gateway.start` raises when its surroundings do not let it start.
-START_ERRORS = (StoreUnavailableError, MigrationError, PortTakenError)
+START_ERRORS = (StoreUnavailableError, MigrationError, PortTakenError, PepperError)
 
 _log = logging.getLogger(__name__)
 
@@ -60,12 +61,13 @@ class Gateway:
         self._closing = contextlib.AsyncExitStack()
         self._server: GrpcServer | None = None
         self._catalogue: Catalogue | None = None
+        self._access: AccessParts | None = None
         self.providers: tuple[ProviderSettings, ...] = configuration.providers
 
     async def start(self, *, port: int | None = None) -> int:
         """Store, migrations, providers, server, in this order; returns the gRPC port.
 
-        Raises StoreUnavailableError, MigrationError or PortTakenError; what had started is closed.
+        Raises START_ERRORS; what had started is closed.
         """
         try:
             return await self._start(self._settings.grpc_port if port is None else port)
@@ -76,6 +78,16 @@ class Gateway:
     def models(self) -> tuple[str, ...]:
         """The names that callers may ask for now, in the providers' order."""
         return tuple(self._catalogue.table.models) if self._catalogue else ()
+
+    def has_admin(self) -> bool:
+        """Whether there is a key with the role admin."""
+        return self._access is not None and self._access.has_admin
+
+    async def make_admin(self, name: str, by: str) -> str:
+        """Makes a key with the role admin, told in the audit log as done by `by`; its secret."""
+        if self._access is None:
+            raise RuntimeError("not started")
+        return (await first_admin(self._access.administration, name, by))[1]
 
     async def drain(self) -> None:
         """Takes nothing new and lets running calls end, bounded by DRAIN_TIMEOUT_S."""
@@ -90,6 +102,9 @@ class Gateway:
         settings = self._settings
         metrics = Metrics(settings.module_id, VERSION)
         store = await self._open_store()
+        access = self._access = await open_access(
+            settings, store, self._database_url, metrics, self._closing
+        )
         if settings.demo_provider:
             await self._start_demo()
         ledger = Ledger(LedgerRules(limits={p.name: limits(p) for p in self.providers}))
@@ -116,7 +131,10 @@ class Gateway:
         stats = StatsService(settings.routing_strategy, ledger.snapshot, router.decisions.snapshot)
         counters = {n: p for n, p in providers.items() if isinstance(p, AnthropicProvider)}
         messages = AnthropicService(pipeline, TokenCounting(catalogue, counters))
-        services = core_services(pipeline, messages, catalogue, metrics, health, stats)
+        services = (
+            *core_services(pipeline, messages, catalogue, metrics, health, stats),
+            *access_services(access.administration),
+        )
         return await self._serve(port, metrics, services)
 
     async def _open_store(self) -> Store:
@@ -152,7 +170,8 @@ class Gateway:
     async def _serve(self, port: int, metrics: Metrics, services: Sequence[Register]) -> int:
         settings = self._settings
         limit = settings.max_concurrent_requests
-        server = GrpcServer(Edge(limit), services, max_calls=limit)
+        gate = None if self._access is None else self._access.gate
+        server = GrpcServer(Edge(limit, gate), services, max_calls=limit)
         bound = await server.start(settings.host, port)
         self._server = server
         self._closing.push_async_callback(server.stop)

@@ -7,9 +7,9 @@ import orjson
 from multidict import CIMultiDict
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, JsonObject
+from ailb_server.domain.json_splice import splice
 from ailb_server.providers.anthropic_wire_answer import completion
 from ailb_server.providers.anthropic_wire_stream import StreamReader
-from ailb_server.domain.json_splice import splice
 
 BETA = "anthropic-beta"
 

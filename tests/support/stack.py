@@ -40,7 +40,8 @@ class Upstream:
 class Stack:
     """Everything up on free ports. `upstreams` are providers, each with the demo's models.
 
-    `settings` are fields of Settings; timeouts are short unless they say otherwise.
+    `settings` are fields of Settings; timeouts are short and no key is asked for unless they say
+    otherwise.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Stack:
             "total_timeout_s": 8,
             "drain_timeout_s": 10,
             "rate_limit_wait_s": 0,
+            "require_api_key": False,
         }
         self._settings = Settings.model_validate({**short, **(settings or {})})
         self._aliases = aliases or {}
