@@ -1,9 +1,10 @@
-"""What a caller says beside the body of a chat, on both faces."""
+"""What a caller says beside the body of a chat, on both faces, and who it is."""
 
 from typing import Any, TypeAlias
 
 import grpc
 
+from ailb_server.api.edge import current_call
 from ailb_server.pipeline.chat import CallWishes
 
 STRATEGY_KEY = "x-ailb-routing-strategy"
@@ -17,4 +18,4 @@ def call_wishes(context: Context) -> CallWishes:
     for key, value in context.invocation_metadata() or ():
         if key == STRATEGY_KEY and isinstance(value, str):
             strategy = value
-    return CallWishes(strategy, context.time_remaining())
+    return CallWishes(strategy, context.time_remaining(), current_call.get().principal)

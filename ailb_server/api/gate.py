@@ -13,7 +13,7 @@ from ailb_server.domain.principal import ANYONE, Principal
 # Who calls what needs no key, on a server that asks for keys.
 NOBODY = Principal(name="nobody")
 
-_MISSING = "An API key is needed: `authorization: Bearer ailb_…`, or `x-api-key`."
+_MISSING = "An API key is needed: `authorization: Bearer KEY`, or `x-api-key: KEY`."
 
 
 class Keys(Protocol):

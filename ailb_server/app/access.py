@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 
 from ailb_server.access.administration import KeyAdministration
 from ailb_server.access.authenticator import Authenticator
@@ -17,6 +18,7 @@ from ailb_server.settings import Settings
 from ailb_server.storage.api_keys import PostgresApiKeys
 from ailb_server.storage.audit import PostgresAuditLog
 from ailb_server.storage.key_digest import KeptPepper, PostgresKeyDigest
+from ailb_server.storage.migrations import migrate
 from ailb_server.storage.notifications import Notifications
 from ailb_server.storage.pool import Store
 from ailb_server.telemetry.metrics import Metrics
@@ -94,6 +96,25 @@ async def first_admin(administration: KeyAdministration, name: str, by: str) -> 
     """Makes a key with the role admin; returns it and its secret."""
     new = NewKey(KeyTerms(name), role=Role.ADMIN)
     return await administration.create(new, Actor(by))
+
+
+async def bootstrap(
+    settings: Settings, database_url: str, migrations: Path, name: str, by: str
+) -> str:
+    """Makes a key with the role admin in a database that no server need serve; its secret.
+
+    Raises as `Gateway.start`, and AilbError.
+    """
+    store = Store(database_url, size=1)
+    await store.wait_ready(settings.database_connect_timeout_s)
+    await migrate(database_url, migrations)
+    await store.open()
+    try:
+        digester = await open_digester(settings, store)
+        keys = PostgresApiKeys(store, PostgresAuditLog(store, settings.module_id))
+        return (await first_admin(KeyAdministration(keys, digester), name, by))[1]
+    finally:
+        await store.close()
 
 
 def _hear(

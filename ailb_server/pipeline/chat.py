@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest
 from ailb_server.domain.errors import AilbError, Reason
+from ailb_server.domain.principal import ANYONE, Principal
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.record import ChatObserver, ChatRecord
 from ailb_server.routing.dispatcher import Answer, Dispatcher
@@ -17,10 +18,12 @@ from ailb_server.spend.pricing import cost_micro_dollars
 
 @dataclass(frozen=True, slots=True)
 class CallWishes:
-    """What a call asks beside its body: a routing strategy by name, and the seconds it has left."""
+    """What a call asks beside its body: a routing strategy by name, the seconds it has left, and
+    who asks."""
 
     strategy: str | None = None
     time_left_s: float | None = None
+    principal: Principal = ANYONE
 
 
 NO_WISHES = CallWishes()
@@ -54,6 +57,8 @@ class ChatPipeline:
         """
         record = ChatRecord(request.model, request.stream)
         with _recorded(record, self.observer) as started:
+            # Before the look-up: who may not use a model need not learn whether there is one.
+            wishes.principal.require_model(request.model)
             plan = self.router.plan(request, wishes.strategy)
             async with self.dispatcher.open(plan, request, wishes.time_left_s) as answer:
                 record.target = answer.target

@@ -108,10 +108,14 @@ def api_key(key: ApiKey) -> api_key_pb2.ApiKey:
         expires_at=_timestamp(key.terms.expires_at),
         revoked_at=_timestamp(key.revoked_at),
     )
-    if key.previous_expires_at is not None and key.previous_expires_at > time.time():
+    if _state(key) == api_key_pb2.KEY_STATE_ACTIVE and _is_ahead(key.previous_expires_at):
         message.previous_prefix = key.previous_prefix or ""
-        message.previous_expires_at.CopyFrom(_stamped(key.previous_expires_at))
+        message.previous_expires_at.CopyFrom(_stamped(key.previous_expires_at or 0))
     return message
+
+
+def _is_ahead(moment: float | None) -> bool:
+    return moment is not None and moment > time.time()
 
 
 def _state(key: ApiKey) -> api_key_pb2.KeyState.ValueType:
