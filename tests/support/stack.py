@@ -53,7 +53,7 @@ class Stack:
         aliases: Mapping[str, tuple[str, ...]] | None = None,
         extra: tuple[ProviderSettings, ...] = (),
     ) -> None:
-        self._database_url = database_url
+        self.dsn = database_url
         self.upstreams = {name: Upstream(name) for name in upstreams}
         short = {
             "connect_timeout_s": 1,
@@ -101,7 +101,7 @@ class Stack:
     def _start(self) -> None:
         providers = tuple(self._provider(u) for u in self.upstreams.values())
         configuration = Configuration(self._settings, (*providers, *self._extra), self._aliases)
-        self.gateway = Gateway(configuration, self._database_url, REPOSITORY / "migrations")
+        self.gateway = Gateway(configuration, self.dsn, REPOSITORY / "migrations")
         port = self.loop.run(self.gateway.start(port=0))
         self._stack.callback(lambda: self.loop.run(self.gateway.close()))
         self.grpc = f"127.0.0.1:{port}"
