@@ -190,7 +190,7 @@ class Settings(BaseSettings):
         " brings its own.",
     )
     database_pool_size: Annotated[int, Field(ge=1, le=1000)] = Field(
-        10, description="Connections to Postgres."
+        10, description="Connections to Postgres, beside one for announcements."
     )
     database_connect_timeout_s: Seconds = Field(
         30, description="How long a start waits for Postgres before it gives up."

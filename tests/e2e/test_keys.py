@@ -207,17 +207,7 @@ def test_no_secret_is_in_any_sink(
     revoked_id, revoked = make(locked)
     ask(locked, "POST", f"/admin/v1/keys/{revoked_id}:revoke")
     secrets = [good, rotated["secret"], revoked, ADMIN, "sk-canary-0123456789", f"{good[:-1]}!"]
-    answers = []
-    for secret in secrets:
-        for verb, path in (
-            ("GET", "/v1/models"),
-            ("POST", "/v1/chat/completions"),
-            ("GET", "/admin/v1/keys"),
-            ("GET", "/api/routing/decisions"),
-            ("POST", "/v1/messages"),
-            ("GET", "/nowhere"),
-        ):
-            answers.append(str(ask(locked, verb, path, secret, model="nope", messages=[])))
+    answers = provoked(locked, secrets)
     locked.loop.run(flushed(locked))
     metrics = urllib.request.Request(  # noqa: S310
         f"{locked.rest}/metrics", headers={"authorization": f"Bearer {ADMIN}"}
@@ -231,7 +221,7 @@ def test_no_secret_is_in_any_sink(
     upstream = repr(locked.upstream.received)
     out, err = capfd.readouterr()
     sinks = {
-        "answers": "".join(answers),
+        "answers": answers,
         "metrics": exposition,
         "database": database,
         "upstream": upstream,
@@ -242,6 +232,23 @@ def test_no_secret_is_in_any_sink(
         # A key may be recognised by how it begins, never opened by it.
         for name, text in sinks.items():
             assert secret[5:30] not in text, name
+
+
+def provoked(stack: Stack, secrets: list[str]) -> str:
+    """All answers to each secret, by each face."""
+    paths = (
+        ("GET", "/v1/models"),
+        ("POST", "/v1/chat/completions"),
+        ("GET", "/admin/v1/keys"),
+        ("GET", "/api/routing/decisions"),
+        ("POST", "/v1/messages"),
+        ("GET", "/nowhere"),
+    )
+    return "".join(
+        str(ask(stack, verb, path, secret, model="nope", messages=[]))
+        for secret in secrets
+        for verb, path in paths
+    )
 
 
 async def flushed(stack: Stack) -> None:
