@@ -1,4 +1,4 @@
-"""What a caller says beside the body of a chat, on both faces."""
+"""What a caller says beside the body of a chat, on both faces, and who it is."""
 
 from typing import Any, TypeAlias
 

@@ -12,12 +12,13 @@ from prometheus_client import start_http_server
 from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.edge import Edge
 from ailb_server.api.health_service import HealthService, Instance
+from ailb_server.app.access import AccessParts, PepperError, first_admin, open_access
 from ailb_server.app.context import open_context
 from ailb_server.app.providers import (
     demo_provider,
 )
 from ailb_server.app.routing import OpenRouting, open_routing
-from ailb_server.app.services import core_services
+from ailb_server.app.services import access_services, core_services
 from ailb_server.app.version import VERSION
 from ailb_server.demo.server import DemoServer
 from ailb_server.routing.catalogue import Catalogue
@@ -33,7 +34,7 @@ _FIRST_LISTING_S = 2.0
 _FIRST_AGAIN_S = 0.25
 
 # What `Gateway.start` raises when its surroundings do not let it start.
-START_ERRORS = (StoreUnavailableError, MigrationError, PortTakenError)
+START_ERRORS = (StoreUnavailableError, MigrationError, PortTakenError, PepperError)
 
 _log = logging.getLogger(__name__)
 
@@ -49,12 +50,13 @@ class Gateway:
         self._closing = contextlib.AsyncExitStack()
         self._server: GrpcServer | None = None
         self._catalogue: Catalogue | None = None
+        self._access: AccessParts | None = None
         self.providers: tuple[ProviderSettings, ...] = configuration.providers
 
     async def start(self, *, port: int | None = None) -> int:
         """Store, migrations, providers, server, in this order; returns the gRPC port.
 
-        Raises StoreUnavailableError, MigrationError or PortTakenError; what had started is closed.
+        Raises START_ERRORS; what had started is closed.
         """
         try:
             return await self._start(self._settings.grpc_port if port is None else port)
@@ -65,6 +67,16 @@ class Gateway:
     def models(self) -> tuple[str, ...]:
         """The names that callers may ask for now, in the providers' order."""
         return tuple(self._catalogue.table.models) if self._catalogue else ()
+
+    def has_admin(self) -> bool:
+        """Whether there is a key with the role admin."""
+        return self._access is not None and self._access.has_admin
+
+    async def make_admin(self, name: str, by: str) -> str:
+        """Makes a key with the role admin, told in the audit log as done by `by`; its secret."""
+        if self._access is None:
+            raise RuntimeError("not started")
+        return (await first_admin(self._access.administration, name, by))[1]
 
     async def drain(self) -> None:
         """Takes nothing new and lets running calls end, bounded by DRAIN_TIMEOUT_S."""
@@ -79,6 +91,9 @@ class Gateway:
         settings = self._settings
         metrics = Metrics(settings.module_id, VERSION)
         store = await self._open_store()
+        access = self._access = await open_access(
+            settings, store, self._database_url, metrics, self._closing
+        )
         if settings.demo_provider:
             await self._start_demo()
         routing = await self._open_routing(metrics)
@@ -93,6 +108,7 @@ class Gateway:
         services = (
             *core_services(pipeline, messages, routing.catalogue, metrics, health, routing.stats),
             *context.services,
+            *access_services(access.administration),
         )
         return await self._serve(port, metrics, services)
 
@@ -130,7 +146,8 @@ class Gateway:
     async def _serve(self, port: int, metrics: Metrics, services: Sequence[Register]) -> int:
         settings = self._settings
         limit = settings.max_concurrent_requests
-        server = GrpcServer(Edge(limit), services, max_calls=limit)
+        gate = None if self._access is None else self._access.gate
+        server = GrpcServer(Edge(limit, gate), services, max_calls=limit)
         bound = await server.start(settings.host, port)
         self._server = server
         self._closing.push_async_callback(server.stop)

@@ -53,6 +53,8 @@ class ChatPipeline:
         """
         record = ChatRecord(request.model, request.stream)
         with _recorded(record, self.observer) as started:
+            # Before the look-up: who may not use a model need not learn whether there is one.
+            wishes.who.require_model(request.model)
             prepared = await self.context.prepare(request, wishes)
             plan = self.router.plan(prepared.request, wishes.strategy)
             async with self.dispatcher.open(plan, prepared.request, wishes.time_left_s) as answer:

@@ -21,9 +21,9 @@ class Ailb:
     def __init__(
         self, *arguments: str, directory: Path, environment: Mapping[str, object] | None = None
     ) -> None:
-        clean = {
-            name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ
-        }
+        # With PYTHONPATH, which says whose code a checkout beside the installed one tests.
+        kept = ("PATH", "HOME", "TMPDIR", "PYTHONPATH")
+        clean = {name: os.environ[name] for name in kept if name in os.environ}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ailb_server", *arguments],
             cwd=directory,

@@ -46,7 +46,8 @@ class Upstream:
 class Stack:
     """Everything up on free ports. `upstreams` are providers, each with the demo's models.
 
-    `settings` are fields of Settings; timeouts are short unless they say otherwise.
+    `settings` are fields of Settings; timeouts are short and no key is asked for unless they say
+    otherwise.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Stack:
         aliases: Mapping[str, tuple[str, ...]] | None = None,
         extra: tuple[ProviderSettings, ...] = (),
     ) -> None:
-        self._database_url = database_url
+        self.dsn = database_url
         self.upstreams = {name: Upstream(name) for name in upstreams}
         short = {
             "connect_timeout_s": 1,
@@ -69,6 +70,7 @@ class Stack:
             "rate_limit_wait_s": 0,
             # A process of half a second's start for each stack; tests that need it ask for it.
             "embedding_backend": "none",
+            "require_api_key": False,
         }
         self._settings = Settings.model_validate({**short, **(settings or {})})
         self._aliases = aliases or {}
@@ -107,7 +109,7 @@ class Stack:
     def _start(self) -> None:
         providers = tuple(self._provider(u) for u in self.upstreams.values())
         configuration = Configuration(self._settings, (*providers, *self._extra), self._aliases)
-        self.gateway = Gateway(configuration, self._database_url, REPOSITORY / "migrations")
+        self.gateway = Gateway(configuration, self.dsn, REPOSITORY / "migrations")
         port = self.loop.run(self.gateway.start(port=0))
         self._stack.callback(lambda: self.loop.run(self.gateway.close()))
         self.grpc = f"127.0.0.1:{port}"

@@ -95,6 +95,8 @@ def test_every_server_answers_are_written_out_as_rest_needs_them() -> None:
     messages = {
         f".{file.package}.{message.name}": message
         for file in files
+        # Those have their own form in ProtoJSON: a Timestamp is a string of RFC 3339.
+        if file.package != "google.protobuf"
         for message in file.message_type
     }
     seen: set[str] = set()

@@ -1,7 +1,7 @@
 """What may name a session."""
 
 import pytest
-from ailb_server.memory.session_id import check_session_id
+from ailb_server.domain.session_id import check_session_id
 
 from ailb_server.domain.errors import InvalidRequestError
 
