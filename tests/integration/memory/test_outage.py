@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -62,6 +62,12 @@ async def store(server: Server) -> AsyncIterator[Store]:
     await store.close()
 
 
+def more_than(told: Sequence[Sequence[str]]) -> Callable[[], bool]:
+    """Whether every caller has said more than now."""
+    wanted = [len(words) + 15 for words in told]
+    return lambda: all(len(words) > n for words, n in zip(told, wanted, strict=True))
+
+
 async def test_no_turn_is_lost_when_postgres_is_killed_under_load(
     memory: Instance, server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -87,12 +93,10 @@ async def test_no_turn_is_lost_when_postgres_is_killed_under_load(
     with caplog.at_level(logging.WARNING):
         callers = [asyncio.create_task(converse(n)) for n in range(CALLERS)]
         for _ in range(2):
-            ready = min(len(words) for words in told) + 15
-            await until(lambda n=ready: all(len(w) > n for w in told), "callers converse")
+            await until(more_than(told), "callers converse")
             await server.kill()
             await until(lambda: not memory.availability.up, "the outage is seen")
-            ready = min(len(words) for words in told) + 15
-            await until(lambda n=ready: all(len(w) > n for w in told), "chats go on in the outage")
+            await until(more_than(told), "chats go on in the outage")
             await server.start()
             await until(lambda: memory.availability.up, "the store is back")
         ending.set()
