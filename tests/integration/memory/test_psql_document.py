@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
 
 import pytest
 
@@ -24,7 +23,7 @@ SHOWN = {
 
 
 @pytest.fixture
-def seeded(migrated_dsn: str) -> Iterator[str]:
+def seeded(migrated_dsn: str) -> str:
     async def seed() -> None:
         store = Store(migrated_dsn, size=2)
         await store.open()
@@ -38,7 +37,7 @@ def seeded(migrated_dsn: str) -> Iterator[str]:
         await store.close()
 
     asyncio.run(seed())
-    yield migrated_dsn
+    return migrated_dsn
 
 
 def test_there_are_five() -> None:
@@ -68,7 +67,8 @@ def test_everything_explains_itself(seeded: str) -> None:
 
 def test_a_search_in_psql_is_bounded_by_tenant_session_and_number(seeded: str) -> None:
     def found(call: str) -> list[str]:
-        done = psql(seeded, "-At", "-c", f"SELECT session_id, turn FROM memory_search({call})")
+        statement = f"SELECT session_id, turn FROM memory_search({call})"  # noqa: S608
+        done = psql(seeded, "-At", "-c", statement)
         assert done.returncode == 0, done.stderr
         return sorted(done.stdout.split())
 
