@@ -116,19 +116,17 @@ class Retriever:
         embedding = asyncio.ensure_future(self._vector(query.text, opened.embedder))
         try:
             sought = WordQuery(query.text, query.top_k, opened.telling)
-            words = await store.with_words(
-                collection, sought, limit=limit, metadata=query.filter
-            )
+            words = await store.with_words(collection, sought, limit=limit, metadata=query.filter)
             vector = await embedding
         finally:
             embedding.cancel()
         if vector is None:
-            return list(_hits([], [], words)), False
+            return list(_fused([], [], words)), False
         named = [word.chunk_id for word in words]
         near, others = await store.nearest(
             collection, vector, limit=limit, named=named, metadata=query.filter
         )
-        hits = _hits(near, others, words)
+        hits = _fused(near, others, words)
         floor = query.min_score
         if floor is not None:
             hits = (h for h in hits if h.similarity is not None and h.similarity >= floor)
@@ -160,59 +158,7 @@ async def _passages(
     return tuple(passage(hits, chunks) for hits in groups)
 
 
-def _hits(
-        self, store: SearchStore, opened: _Opened, query: KnowledgeQuery
-    ) -> tuple[Sequence[Hit], bool]:
-        """The hits, the best first, and whether the query had a vector."""
-        limit = max(_CANDIDATES, 2 * query.top_k)
-        collection = opened.collection
-        embedding = asyncio.ensure_future(self._vector(query.text, opened.embedder))
-        try:
-            sought = WordQuery(query.text, query.top_k, opened.telling)
-            words = await store.with_words(
-                collection, sought, limit=limit, metadata=query.filter
-            )
-            vector = await embedding
-        finally:
-            embedding.cancel()
-        if vector is None:
-            return list(_hits([], [], words)), False
-        named = [word.chunk_id for word in words]
-        near, others = await store.nearest(
-            collection, vector, limit=limit, named=named, metadata=query.filter
-        )
-        hits = _hits(near, others, words)
-        floor = query.min_score
-        if floor is not None:
-            hits = (h for h in hits if h.similarity is not None and h.similarity >= floor)
-        return list(hits), True
-
-    async def _vector(self, text: str, embedder: Embedder | None) -> Vector | None:
-        if embedder is None:
-            return None
-        try:
-            async with asyncio.timeout(self._embed_timeout_s):
-                (vector,) = await embedder.embed([text])
-        except (EmbedderUnavailableError, TimeoutError):
-            self._outage.began()
-            return None
-        self._outage.ended()
-        return vector
-
-    async def _passages(
-        self, collection: Collection, groups: Sequence[Sequence[Hit]]
-    ) -> tuple[Passage, ...] | None:
-        """None if a document was replaced since its chunks were found."""
-        ids = [hit.chunk_id for hits in groups for hit in hits]
-        if not ids:
-            return ()
-        chunks = {chunk.chunk_id: chunk for chunk in await self._store.chunks(collection, ids)}
-        if len(chunks) < len(ids):
-            return None
-        return tuple(passage(hits, chunks) for hits in groups)
-
-
-def _hits(near: Sequence[Near], others: Sequence[Near], words: Sequence[Word]) -> Iterator[Hit]:
+def _fused(near: Sequence[Near], others: Sequence[Near], words: Sequence[Word]) -> Iterator[Hit]:
     known: dict[int, Near | Word] = {word.chunk_id: word for word in words}
     similarities = {chunk.chunk_id: chunk.similarity for chunk in (*near, *others)}
     known.update((chunk.chunk_id, chunk) for chunk in near)
