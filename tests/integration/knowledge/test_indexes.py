@@ -149,5 +149,6 @@ async def test_plans_are_on_the_indexes_meant_for_them(
     narrowed = await plan(
         store, nearest(big, DIMENSION, filtered=True, exact=True), *given(big, '{"a": 1}')
     )
-    assert "documents_metadata" in narrowed or "documents_collection_id" in narrowed
+    assert "hnsw" not in narrowed
+    assert "document_id = documents.id" in narrowed
     assert "Seq Scan on chunk" not in narrowed
