@@ -5,6 +5,7 @@ id and name, and every statement checks that both still belong together.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from ailb_server.domain.chat import Json
@@ -91,6 +92,10 @@ class CatalogueStore(CollectionStore, Protocol):
 
 class SearchStore(CollectionStore, Protocol):
     """What retrieval reads. `metadata` holds members that a document's must have; {}: any."""
+
+    def snapshot(self) -> AbstractAsyncContextManager["SearchStore"]:
+        """A store whose reads all see one moment; for one reader, and briefly."""
+        ...
 
     async def collection_for(
         self, tenant_id: int, name: str, text: str

@@ -1,6 +1,8 @@
 """Searches of one collection: by words, by vector, and the text of what was found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import orjson
 from pgvector import HalfVector
@@ -8,7 +10,7 @@ from pgvector import HalfVector
 from ailb_server.domain.chat import Json
 from ailb_server.domain.embedding import Vector
 from ailb_server.domain.knowledge import Collection, Near, StoredChunk, Word, WordQuery
-from ailb_server.storage.connection import Row
+from ailb_server.storage.connection import Connection, Connections, Row
 from ailb_server.storage.knowledge_documents import PostgresDocuments, storable_json
 from ailb_server.storage.knowledge_nearest import EXACT_UP_TO, MATCHING, nearest
 from ailb_server.storage.knowledge_rows import (
@@ -19,7 +21,6 @@ from ailb_server.storage.knowledge_rows import (
     storable,
 )
 from ailb_server.storage.knowledge_words import WordShares, quoted, with_words
-from ailb_server.storage.pool import Store
 
 _COLLECTION_FOR = f"""
 SELECT {COLLECTION_COLUMNS}, tsvector_to_array(to_tsvector('english', $3)) AS lexemes
@@ -35,9 +36,16 @@ SELECT k.id, k.ordinal, k.overlap, k.text, d.external_id, d.title, d.source, d.m
 class PostgresSearch(PostgresDocuments):
     """What retrieval asks; errors as in `knowledge.ports`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Connections, word_shares: WordShares | None = None) -> None:
         super().__init__(store)
-        self._word_shares = WordShares()
+        self._word_shares = word_shares or WordShares()
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator["PostgresSearch"]:
+        """See `knowledge.ports.SearchStore`."""
+        async with self._store.connection() as connection, connection.transaction():
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield PostgresSearch(_One(connection), self._word_shares)
 
     async def collection_for(
         self, tenant_id: int, name: str, text: str
@@ -110,6 +118,18 @@ class PostgresSearch(PostgresDocuments):
         async with self._store.connection() as connection:
             rows = await connection.fetch(_CHUNKS, collection.tenant_id, collection.id, list(ids))
         return [_stored(row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    """A pool of the one connection whose transaction is open."""
+
+    one: Connection
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """The one."""
+        yield self.one
 
 
 def _filter(metadata: Mapping[str, Json]) -> tuple[str, ...]:

@@ -69,7 +69,8 @@ _QUOTED = re.compile(r"(['\\])")
 
 
 def with_words(*, filtered: bool) -> str:
-    """Tenant, collection, text, limit, enough, quoted lexemes, chunks of the collection[, filter]."""
+    """Takes tenant, collection, text, limit, enough, quoted lexemes, how many chunks there are
+    [, filter]."""
     return _WITH_WORDS.format(
         gate=GATE,
         in_collection=IN_COLLECTION,
