@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from ailb.v1.knowledge_service_pb2_grpc import KnowledgeServiceStub
+    from ailb_server.cli.rag_upload import Tally
 
 app = typer.Typer(help="Knowledge that chats draw upon: collections of documents.")
 
@@ -133,13 +134,17 @@ def import_(
                 err=True,
             )
             raise typer.Exit(130) from None
+    _summarise(tally, time.monotonic() - started)
+    if tally.failed:
+        raise typer.Exit(1)
+
+
+def _summarise(tally: "Tally", seconds: float) -> None:
     empty = f", {tally.empty} empty" if tally.empty else ""
     typer.echo(
         f"{tally.imported} imported, {tally.unchanged} unchanged, {tally.failed} failed{empty};"
-        f" {tally.passages} passages in {time.monotonic() - started:.1f} s"
+        f" {tally.passages} passages in {seconds:.1f} s"
     )
-    if tally.failed:
-        raise typer.Exit(1)
 
 
 @app.command()

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -96,7 +97,7 @@ class Instance:
             stack.push_async_callback(ended, task)
             yield
 
-    async def collection(self, name: str = "docs", who: Principal = ANYONE, **sizes: int) -> None:
+    async def collection(self, name: str = "docs", who: Principal = ANYONE, **sizes: Any) -> None:
         await self.knowledge.create_collection(who.tenant_id, NewCollection(name, **sizes))
 
     async def start(

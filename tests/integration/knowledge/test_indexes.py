@@ -13,8 +13,8 @@ from ailb_server.storage.knowledge_nearest import nearest
 from ailb_server.storage.knowledge_words import with_words
 from ailb_server.storage.pool import Store
 from tests.integration.knowledge.conftest import MINE, Shelf, new_document
-from tests.support.hashing_embedder import DIMENSION
 from tests.support.postgres import sql
+from tests.support.word_embedder import DIMENSION
 
 RULES = IndexRules(made_above=50, dropped_below=25)
 # Above what a statement of its own is written for.

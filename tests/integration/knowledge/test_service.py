@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import Any
 
 import grpc
 import pytest
@@ -57,7 +58,7 @@ async def service(
     await server.stop()
 
 
-def struct(**members: object) -> Struct:
+def struct(**members: Any) -> Struct:
     made = Struct()
     made.update(members)
     return made

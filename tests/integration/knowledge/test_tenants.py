@@ -11,7 +11,7 @@ from ailb_server.domain.errors import AilbError, NotFoundError
 from ailb_server.domain.knowledge import Collection, NewCollection, WordQuery
 from ailb_server.storage.knowledge_vectors import PostgresKnowledge
 from tests.integration.knowledge.conftest import MINE, OTHER, Shelf, ids, new_document
-from tests.support.hashing_embedder import vector_of
+from tests.support.word_embedder import vector_of
 
 TRIES = 400
 
