@@ -116,16 +116,15 @@ class SearchStore(CollectionStore, Protocol):
         ...
 
     async def nearest(
-        self,
-        collection: Collection,
-        vector: Vector,
-        *,
-        limit: int,
-        named: Sequence[int],
-        metadata: Mapping[str, Json],
-    ) -> tuple[Sequence[Near], Sequence[Near]]:
-        """The chunks most similar to the vector, the best first; and those of the chunks `named`
-        that are not among them and have a vector."""
+        self, collection: Collection, vector: Vector, *, limit: int, metadata: Mapping[str, Json]
+    ) -> Sequence[Near]:
+        """The chunks most similar to the vector, the best first."""
+        ...
+
+    async def similarities(
+        self, collection: Collection, vector: Vector, ids: Sequence[int]
+    ) -> Mapping[int, float]:
+        """Those of the chunks that have a vector, by id."""
         ...
 
     async def chunks(self, collection: Collection, ids: Sequence[int]) -> Sequence[StoredChunk]:

@@ -39,7 +39,7 @@ WITH every AS MATERIALIZED (
          LATERAL (SELECT k.id, k.document_id, k.ordinal, ts_rank(k.tsv, w.word) AS rank
                     FROM chunks k
                    WHERE {gate} AND {in_collection} AND k.tsv @@ w.word{filtered}
-                   LIMIT {ranked}) m
+                   LIMIT {read}) m
 ), weighed AS (
   SELECT id, document_id, ordinal,
          sum(ln(1 + (greatest($7::float8 - frequency, 0) + 0.5) / (frequency + 0.5))
@@ -64,7 +64,7 @@ _MOST_WORDS = 8
 _MOST_WORDS_OF_FEW = 32
 _FEW = 2500
 # So many chunks at least are read for the words chosen; reading is what takes the time.
-_READ = 600
+_READ = 300
 _QUOTED = re.compile(r"(['\\])")
 
 
@@ -76,6 +76,7 @@ def with_words(*, filtered: bool) -> str:
         in_collection=IN_COLLECTION,
         filtered=FILTERED.format(of="k", filter="$8") if filtered else "",
         ranked=_RANKED,
+        read=_RANKED // 4,
     )
 
 
@@ -96,7 +97,7 @@ class WordShares:
         self, connection: Connection, lexemes: Sequence[str], passages: int
     ) -> Sequence[str]:
         """At least one, at most 8 of the lexemes, or 32 where `passages` are few; together
-        about 600 of the passages have them."""
+        about 300 of the passages have them."""
         if self._clock() - self._read_at > _STATISTICS_TTL_S:
             self._read_at = self._clock()
             self._shares = await _read(connection)

@@ -11,6 +11,8 @@ from ailb.v1 import knowledge_service_pb2 as pb
 from ailb.v1 import knowledge_service_pb2_grpc as pb_grpc
 from ailb_server.api.edge import Edge
 from ailb_server.api.knowledge_service import KnowledgeService
+from ailb_server.api.messages.structs import struct_of
+from ailb_server.domain.chat import Json
 from ailb_server.domain.errors import NotImplementedHereError
 from ailb_server.domain.principal import Principal
 from ailb_server.knowledge.reindexing import Reindexing
@@ -57,10 +59,8 @@ async def service(
     await server.stop()
 
 
-def struct(**members: object) -> Struct:
-    made = Struct()
-    made.update(members)
-    return made
+def struct(**members: Json) -> Struct:
+    return struct_of(members)
 
 
 async def refused(call: object) -> tuple[grpc.StatusCode, str, str]:
