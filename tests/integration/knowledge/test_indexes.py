@@ -142,7 +142,7 @@ async def test_plans_are_on_the_indexes_meant_for_them(
     assert "chunk_vectors_collection" in few
     assert "hnsw" not in few
     for of, text in ((small[5], "common word7"), (big, "common word7")):
-        words = (MINE, of.id, text, 50, 3, ["'common'"], 100.0)
+        words = (MINE, of.id, text, 50, 3, ["'common'"], 100.0, 0.0, 0.5)
         found = await plan(store, with_words(filtered=False), *words)
         assert "chunks_words" in found or "chunks_collection" in found
         assert "Seq Scan on chunks" not in found
