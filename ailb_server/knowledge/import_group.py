@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import TypeVar
 from uuid import UUID
 
 from ailb_server.domain.embedding import Embedder, Vector
@@ -19,6 +20,11 @@ from ailb_server.knowledge.extraction.cutting import CutDocument, CutRules
 from ailb_server.knowledge.extraction.extracted import UnreadableError
 from ailb_server.knowledge.import_queue import Extraction, ImportQueue, WorkRules
 from ailb_server.knowledge.ports import KnowledgeStore
+
+
+T = TypeVar("T")
+
+_SETTLE_S = 1.0
 
 
 @dataclass(slots=True)
@@ -145,12 +151,10 @@ class GroupWork:
             if cut.item.id in kept
         ]
         try:
-            done = dict(await asyncio.gather(*storing))
+            await asyncio.gather(*map(asyncio.shield, storing))
         finally:
-            for task in storing:
-                task.cancel()
-            await asyncio.gather(*storing, return_exceptions=True)
-        await self.queue.finish(worker, done)
+            # Also when this work is given up: what is stored by then is done.
+            await self.queue.finish(worker, dict(await _settled(storing)))
 
     async def _replace(
         self, collection: Collection, cut: _Cut, places: asyncio.Semaphore
@@ -172,6 +176,18 @@ class GroupWork:
         async with places:
             await self.store.replace_document(collection, document, chunks)
         return cut.item, Done("imported", passages=len(chunks))
+
+
+async def _settled(tasks: Sequence[asyncio.Task[T]]) -> Sequence[T]:
+    """The results of those that succeed within a moment; the others are cancelled."""
+    if not tasks:
+        return ()
+    _, late = await asyncio.wait(tasks, timeout=_SETTLE_S)
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late)
+    return [task.result() for task in tasks if not task.cancelled() and not task.exception()]
 
 
 def _is_whole(cut: _Cut) -> bool:

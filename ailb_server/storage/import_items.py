@@ -35,7 +35,8 @@ UPDATE import_items i
   FROM taken, collections c
  WHERE i.tenant_id = $1 AND i.id = taken.id AND c.tenant_id = $1 AND c.id = i.collection_id
 RETURNING i.id, i.tenant_id, i.import_id, i.collection_id, c.name AS collection,
-          i.document_id, i.title, i.source, i.metadata, i.sha256, i.content_type, i.content, i.attempts
+          i.document_id, i.title, i.source, i.metadata, i.sha256, i.content_type, i.content,
+          i.attempts
 """  # noqa: S608
 _RENEW = """
 UPDATE import_items SET due_at = now() + make_interval(secs => $4)
