@@ -1,6 +1,6 @@
 """Collections, documents and their chunks, as the store tells them and is given them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -90,6 +90,16 @@ class DocumentRecord:
     passage_count: int
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WordQuery:
+    """Chunks with all words of `text` are sought, and if they are fewer than `enough`, then those
+    with one of the words `telling`, which are stems."""
+
+    text: str
+    enough: int
+    telling: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ id and name, and every statement checks that both still belong together.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from ailb_server.domain.chat import Json
@@ -19,6 +20,7 @@ from ailb_server.domain.knowledge import (
     StoredChunk,
     Unembedded,
     Word,
+    WordQuery,
 )
 
 
@@ -91,30 +93,38 @@ class CatalogueStore(CollectionStore, Protocol):
 class SearchStore(CollectionStore, Protocol):
     """What retrieval reads. `metadata` holds members that a document's must have; {}: any."""
 
+    def snapshot(self) -> AbstractAsyncContextManager["SearchStore"]:
+        """A store whose reads all see one moment; for one reader, and briefly."""
+        ...
+
+    async def collection_for(
+        self, tenant_id: int, name: str, text: str
+    ) -> tuple[Collection, Sequence[str]]:
+        """The collection, and the stems of the text's words that tell most: those that the fewest
+        chunks have. Raises NotFoundError."""
+        ...
+
     async def with_words(
         self,
         collection: Collection,
-        text: str,
+        sought: WordQuery,
         *,
         limit: int,
-        enough: int,
         metadata: Mapping[str, Json],
     ) -> Sequence[Word]:
-        """Chunks with all words of the text, the best first; where those are fewer than `enough`,
-        then those with some of its rarer words."""
+        """Chunks with the words, the best first."""
         ...
 
     async def nearest(
-        self,
-        collection: Collection,
-        vector: Vector,
-        *,
-        limit: int,
-        named: Sequence[int],
-        metadata: Mapping[str, Json],
-    ) -> tuple[Sequence[Near], Sequence[Near]]:
-        """The chunks most similar to the vector, the best first; and those of the chunks `named`
-        that are not among them and have a vector."""
+        self, collection: Collection, vector: Vector, *, limit: int, metadata: Mapping[str, Json]
+    ) -> Sequence[Near]:
+        """The chunks most similar to the vector, the best first."""
+        ...
+
+    async def similarities(
+        self, collection: Collection, vector: Vector, ids: Sequence[int]
+    ) -> Mapping[int, float]:
+        """Those of the chunks that have a vector, by id."""
         ...
 
     async def chunks(self, collection: Collection, ids: Sequence[int]) -> Sequence[StoredChunk]:

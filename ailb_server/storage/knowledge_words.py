@@ -11,39 +11,48 @@ from ailb_server.storage.connection import Connection
 # matches within the collection only, however common a word is elsewhere.
 IN_COLLECTION = "k.collection_id = $2 AND ARRAY[k.collection_id] @> ARRAY[$2::integer]"
 GATE = "(SELECT true FROM collections WHERE tenant_id = $1 AND id = $2)"
+# Asked of each match by itself, and never a join: the planner takes any filter for a rare one.
 FILTERED = """
- AND {of}.document_id IN (
-   SELECT id FROM documents
-    WHERE tenant_id = $1 AND collection_id = $2
-      AND ARRAY[collection_id] @> ARRAY[$2::integer] AND metadata @> {filter}::jsonb)
+ AND (SELECT true FROM documents d
+       WHERE d.id = {of}.document_id AND d.tenant_id = $1 AND d.collection_id = $2
+         AND d.metadata @> {filter}::jsonb)
 """
 # More matches than that are not ranked: such words tell little, and ranking reads every one.
 _RANKED = 2000
-_ALL_WORDS = """
-SELECT id, document_id, ordinal FROM (
-  SELECT k.id, k.document_id, k.ordinal, ts_rank(k.tsv, plainto_tsquery('english', $3)) AS rank
-    FROM chunks k
-   WHERE {gate} AND {in_collection} AND k.tsv @@ plainto_tsquery('english', $3){filtered}
-   LIMIT {ranked}) matches
- ORDER BY rank DESC, id LIMIT $4
-"""
-# As Okapi BM25 weighs words: by how few of the collection's chunks have them. Source: Robertson,
-# Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond (2009), formula 3.3, with the 1
-# that keeps it above 0. How often a chunk has a word only tells equals apart.
-_ANY_WORD = """
-SELECT id, document_id, ordinal FROM (
-  SELECT m.id, m.document_id, m.ordinal, m.rank, count(*) OVER (PARTITION BY w.word) AS having
-    FROM (SELECT DISTINCT word::tsquery FROM unnest($3::text[]) word) w,
+# Chunks with all words of $3, and if those are fewer than $5, then those with one of the words $6.
+# These are weighed as Okapi BM25 does: by how few of the collection's $7 chunks have a word.
+# Source: Robertson, Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond (2009),
+# formula 3.3, with the 1 that keeps it above 0. How often a chunk has a word only tells equals
+# apart.
+_WITH_WORDS = """
+WITH every AS MATERIALIZED (
+  SELECT id, document_id, ordinal, rank FROM (
+    SELECT k.id, k.document_id, k.ordinal, ts_rank(k.tsv, plainto_tsquery('english', $3)) AS rank
+      FROM chunks k
+     WHERE {gate} AND {in_collection} AND k.tsv @@ plainto_tsquery('english', $3){filtered}
+     LIMIT {ranked}) matches
+   ORDER BY rank DESC, id LIMIT $4
+), one AS MATERIALIZED (
+  SELECT m.id, m.document_id, m.ordinal, m.rank, count(*) OVER (PARTITION BY w.word) AS frequency
+    FROM (SELECT DISTINCT word::tsquery FROM unnest($6::text[]) word
+           WHERE (SELECT count(*) FROM every) < $5) w,
          LATERAL (SELECT k.id, k.document_id, k.ordinal, ts_rank(k.tsv, w.word) AS rank
                     FROM chunks k
                    WHERE {gate} AND {in_collection} AND k.tsv @@ w.word{filtered}
-                   LIMIT {ranked}) m) matches
- GROUP BY id, document_id, ordinal
- ORDER BY sum(ln(1 + (greatest($5::float8 - having, 0) + 0.5) / (having + 0.5)) * (1 + rank)) DESC,
-          id
- LIMIT $4
+                   LIMIT {read}) m
+), weighed AS (
+  SELECT id, document_id, ordinal,
+         sum(ln(1 + (greatest($7::float8 - frequency, 0) + 0.5) / (frequency + 0.5))
+             * (1 + rank)) AS weight
+    FROM one WHERE id NOT IN (SELECT id FROM every)
+   GROUP BY id, document_id, ordinal
+   ORDER BY weight DESC, id LIMIT $4
+)
+SELECT id, document_id, ordinal
+  FROM (SELECT id, document_id, ordinal, true AS complete, rank AS weight FROM every
+        UNION ALL SELECT id, document_id, ordinal, false, weight FROM weighed) found
+ ORDER BY complete DESC, weight DESC, id LIMIT $4
 """
-LEXEMES = "SELECT tsvector_to_array(to_tsvector('english', $1))"
 _STATISTICS = """
 SELECT most_common_elems::text::text[] AS words, most_common_elem_freqs AS shares
   FROM pg_stats
@@ -54,27 +63,20 @@ _STATISTICS_TTL_S = 600.0
 _MOST_WORDS = 8
 _MOST_WORDS_OF_FEW = 32
 _FEW = 2500
+# So many chunks at least are read for the words chosen; reading is what takes the time.
+_READ = 300
 _QUOTED = re.compile(r"(['\\])")
 
 
-def all_words(*, filtered: bool) -> str:
-    """Chunks with all words of $3: tenant, collection, text, limit[, filter]."""
-    return _ALL_WORDS.format(
+def with_words(*, filtered: bool) -> str:
+    """Takes tenant, collection, text, limit, enough, quoted lexemes, how many chunks there are
+    [, filter]."""
+    return _WITH_WORDS.format(
         gate=GATE,
         in_collection=IN_COLLECTION,
-        filtered=FILTERED.format(of="k", filter="$5") if filtered else "",
+        filtered=FILTERED.format(of="k", filter="$8") if filtered else "",
         ranked=_RANKED,
-    )
-
-
-def any_word(*, filtered: bool) -> str:
-    """Chunks with one of the lexemes $3: tenant, collection, quoted lexemes, limit, chunks of the
-    collection[, filter]."""
-    return _ANY_WORD.format(
-        gate=GATE,
-        in_collection=IN_COLLECTION,
-        filtered=FILTERED.format(of="k", filter="$6") if filtered else "",
-        ranked=_RANKED,
+        read=_RANKED // 4,
     )
 
 
@@ -94,8 +96,8 @@ class WordShares:
     async def rarest(
         self, connection: Connection, lexemes: Sequence[str], passages: int
     ) -> Sequence[str]:
-        """At least one, at most 8 of the lexemes, or 32 where `passages` are few; together about
-        2,000 of the passages have them."""
+        """At least one, at most 8 of the lexemes, or 32 where `passages` are few; together
+        about 300 of the passages have them."""
         if self._clock() - self._read_at > _STATISTICS_TTL_S:
             self._read_at = self._clock()
             self._shares = await _read(connection)
@@ -105,7 +107,7 @@ class WordShares:
         chosen: list[str] = []
         for lexeme in order[: _MOST_WORDS_OF_FEW if passages <= _FEW else _MOST_WORDS]:
             expected += self._share(lexeme) * passages
-            if chosen and expected > _RANKED:
+            if chosen and expected > _READ:
                 break
             chosen.append(lexeme)
         return chosen

@@ -1,0 +1,1 @@
+"""Knowledge on a real Postgres."""
