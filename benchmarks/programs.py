@@ -157,6 +157,8 @@ def ailb(ports: tuple[int, int], upstream_port: int, directory: Path) -> Program
         "GRPC_PORT": str(ports[1]),
         "AILB_DATA_DIR": str(directory / "data"),
         "DRAIN_TIMEOUT_S": "5",
+        # A first start would fetch the model meanwhile.
+        "EMBEDDING_BACKEND": "none",
     }
     arguments = ["-m", "ailb_server", "up"]
     return Program(Command("AILB", arguments, directory, environment), directory / "ailb.log")

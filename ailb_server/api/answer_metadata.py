@@ -1,28 +1,46 @@
 """What every chat answer tells beside its body, on both faces."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from urllib.parse import quote
 
 from ailb_server.api.edge import REQUEST_ID_KEY, Call
-from ailb_server.domain.chat import ChatRequest
+from ailb_server.domain.context import Source
 from ailb_server.pipeline.chat import ChatAnswer
+
+_MAX_SOURCES = 1024
 
 
 def answer_metadata(
-    call: Call, request: ChatRequest, answer: ChatAnswer, untold: Iterable[str] = ()
+    call: Call, answer: ChatAnswer, untold: Iterable[str] = ()
 ) -> tuple[tuple[str, str], ...]:
     """`x-request-id`, `x-ailb-provider`, `x-ailb-model` (as the provider names it),
-    `x-ailb-overhead-ms` (what AILB added before the first byte), `x-ailb-ignored-params`; `untold`
-    are those that the face itself left out."""
+    `x-ailb-overhead-ms` (what AILB added before the first byte), `x-ailb-ignored-params` (`untold`
+    are those that the face itself left out), `x-ailb-degraded`, `x-ailb-sources`."""
     metadata = [
         (REQUEST_ID_KEY, call.request_id),
         ("x-ailb-provider", _printable(answer.target.provider)),
         ("x-ailb-model", _printable(answer.target.model)),
         ("x-ailb-overhead-ms", f"{answer.overhead_s * 1000:.2f}"),
     ]
-    ignored = request.own_fields.union(answer.ignored, untold)
-    if ignored:
+    if ignored := answer.ignored.union(untold):
         metadata.append(("x-ailb-ignored-params", ",".join(sorted(ignored))))
+    if answer.degraded:
+        metadata.append(("x-ailb-degraded", ",".join(answer.degraded)))
+    if answer.sources:
+        metadata.append(("x-ailb-sources", _compact(answer.sources)))
     return tuple(metadata)
+
+
+def _compact(sources: Sequence[Source]) -> str:
+    """`1=manual.md, 2=faq%2Cold.md`: the numbers and documents' ids, percent-encoded; as many as
+    go into 1 KiB."""
+    told = ""
+    for source in sources:
+        one = f"{source.number}={quote(source.document_id, safe='/:@ ')}"
+        if len(told) + len(one) > _MAX_SOURCES:
+            return f"{told}, ..."
+        told = f"{told}, {one}" if told else one
+    return told
 
 
 def _printable(value: str) -> str:

@@ -76,7 +76,7 @@ class AnthropicService(pb_grpc.AnthropicServiceServicer):
         try:
             asked = parse_messages_request(request.body.data, _headers(context))
             with interruption(call):
-                counted = await self._counting.count(asked.chat)
+                counted = await self._counting.count(asked.chat, call.principal)
         except Exception as error:
             if not call.rest:
                 raise
@@ -119,7 +119,7 @@ def _answered(
     ignored = asked.ignored if translated else ()
     return (
         (ANTHROPIC_REQUEST_ID_KEY, call.request_id),
-        *answer_metadata(call, asked.chat, answer, ignored),
+        *answer_metadata(call, answer, ignored),
     )
 
 

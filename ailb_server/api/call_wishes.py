@@ -1,20 +1,29 @@
-"""What a caller says beside the body of a chat, on both faces."""
+"""What a caller says beside the body of a chat, on both faces, and who it is."""
 
 from typing import Any, TypeAlias
 
 import grpc
 
-from ailb_server.pipeline.chat import CallWishes
+from ailb_server.api.edge import current_call
+from ailb_server.domain.session_id import check_session_id
+from ailb_server.pipeline.wishes import CallWishes
 
 STRATEGY_KEY = "x-ailb-routing-strategy"
+SESSION_KEY = "x-session-id"
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
 def call_wishes(context: Context) -> CallWishes:
-    """`x-ailb-routing-strategy` (a header to Envoy, metadata to gRPC), and gRPC's own deadline."""
-    strategy = None
+    """Who calls; `x-ailb-routing-strategy` and `x-session-id` (headers to Envoy, metadata to gRPC);
+    gRPC's own deadline."""
+    strategy = session_id = None
     for key, value in context.invocation_metadata() or ():
         if key == STRATEGY_KEY and isinstance(value, str):
             strategy = value
-    return CallWishes(strategy, context.time_remaining())
+        elif key == SESSION_KEY and isinstance(value, str) and value:
+            session_id = check_session_id(value)
+    call = current_call.get()
+    return CallWishes(
+        strategy, context.time_remaining(), call.principal, session_id, call.request_id
+    )

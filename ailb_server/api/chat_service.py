@@ -32,7 +32,7 @@ class ChatService(pb_grpc.ChatServiceServicer):
         chat = chat_request(request.parameters, stream=False)
         async with self._pipeline.open(chat, call_wishes(context)) as answer:
             chunks = [chunk async for chunk in answer.chunks]
-            metadata = answer_metadata(current_call.get(), chat, answer)
+            metadata = answer_metadata(current_call.get(), answer)
         await context.send_initial_metadata(metadata)
         event, usage = [told for chunk in chunks for told in _told(chunk)][-1]
         return pb.CreateChatCompletionResponse(completion=completion_of(event, usage))
@@ -45,7 +45,7 @@ class ChatService(pb_grpc.ChatServiceServicer):
         chat = chat_request(request.parameters, stream=True)
         reader = ChunkReader()
         async with self._pipeline.open(chat, call_wishes(context)) as answer:
-            metadata = answer_metadata(current_call.get(), chat, answer)
+            metadata = answer_metadata(current_call.get(), answer)
             await context.send_initial_metadata(metadata)
             async for chunk in answer.chunks:
                 for event, usage in _told(chunk):

@@ -1,4 +1,4 @@
-"""The one interceptor: every call gets its id, its bound and its errors here."""
+"""The one interceptor: every call gets its id, its caller, its bound and its errors here."""
 
 import asyncio
 import inspect
@@ -15,6 +15,9 @@ from google.protobuf.message import DecodeError
 from typing_extensions import override
 
 from ailb_server.api import anthropic_errors, errors
+from ailb_server.api.authorisation import Access
+from ailb_server.api.credentials import API_KEY_KEY, AUTHORIZATION_KEY, bearer, peer
+from ailb_server.api.gate import Gate, Visit
 from ailb_server.domain.chat import Wire
 from ailb_server.domain.errors import (
     AilbError,
@@ -58,15 +61,29 @@ class Call:
 current_call: ContextVar[Call] = ContextVar("current_call")
 
 
+_UNKEYED = Access.ANYBODY
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What the edge knows of a method, once for all its calls."""
+
+    method: str
+    bounded: bool
+    access: Access
+
+
 class Edge(grpc.aio.ServerInterceptor):
     """Wraps every method, whichever service it is of.
 
     `max_calls` bounds the calls that run at once; beyond it they are refused at once, because a
     queue would only turn overload into timeouts. `refuse` and `interrupt` are the server's end.
+    Without a `gate` nobody is asked who they are.
     """
 
-    def __init__(self, max_calls: int) -> None:
+    def __init__(self, max_calls: int, gate: Gate | None = None) -> None:
         self._max_calls = max_calls
+        self._gate = gate
         self._running: set[asyncio.Task[Any]] = set()
         self._refusing = False
         self._interrupting = False
@@ -100,44 +117,43 @@ class Edge(grpc.aio.ServerInterceptor):
         if wrapped is None:
             handler = await continuation(handler_call_details)
             if handler is None:
-                return grpc.stream_stream_rpc_method_handler(self._stream(_no_method(method)))
+                return grpc.stream_stream_rpc_method_handler(
+                    self._stream(_no_method(method), _Way(method, bounded=False, access=_UNKEYED))
+                )
             wrapped = self._wrapped[method] = self._wrap(method, handler)
         return wrapped
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
-        bounded = not method.startswith(_UNBOUNDED)
+        access = _UNKEYED if self._gate is None else self._gate.access(method)
+        way = _Way(method, not method.startswith(_UNBOUNDED), access)
         if not handler.response_streaming:
             return grpc.unary_unary_rpc_method_handler(
-                self._unary(
-                    _parsed(handler.request_deserializer, handler.unary_unary), bounded=bounded
-                ),
+                self._unary(_parsed(handler.request_deserializer, handler.unary_unary), way),
                 None,
                 handler.response_serializer,
             )
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(
-                self._stream(handler.stream_stream, bounded=bounded),
+                self._stream(handler.stream_stream, way),
                 handler.request_deserializer,
                 handler.response_serializer,
             )
         return grpc.unary_stream_rpc_method_handler(
-            self._stream(
-                _parsed(handler.request_deserializer, handler.unary_stream), bounded=bounded
-            ),
+            self._stream(_parsed(handler.request_deserializer, handler.unary_stream), way),
             None,
             handler.response_serializer,
         )
 
-    def _unary(self, behavior: Any, *, bounded: bool) -> Any:
+    def _unary(self, behavior: Any, way: "_Way") -> Any:
         async def call(request: Any, context: Context) -> Any:
-            async with self._entered(context, bounded=bounded):
+            async with self._entered(context, way):
                 return await behavior(request, context)
 
         return call
 
-    def _stream(self, behavior: Any, *, bounded: bool = False) -> Any:
+    def _stream(self, behavior: Any, way: "_Way") -> Any:
         async def call(request: Any, context: Context) -> None:
-            async with self._entered(context, bounded=bounded):
+            async with self._entered(context, way):
                 answer = behavior(request, context)
                 if not inspect.isasyncgen(answer):
                     await answer
@@ -150,13 +166,19 @@ class Edge(grpc.aio.ServerInterceptor):
         return call
 
     @asynccontextmanager
-    async def _entered(self, context: Context, *, bounded: bool) -> AsyncIterator[None]:
-        call = call_of(context, self._is_interrupting)
-        current_call.set(call)
+    async def _entered(self, context: Context, way: "_Way") -> AsyncIterator[None]:
+        call, secret = arrival(context, self._is_interrupting)
         logs.request_id.set(call.request_id)
         task = asyncio.current_task()
         try:
-            if bounded and task is not None:
+            # Before it takes one of the places: who is nobody must not keep others out.
+            if self._gate is not None:
+                principal = self._gate.known(secret, way.access) or await self._gate.enter(
+                    secret, way.access, _visit(context, call, way.method)
+                )
+                call = Call(call.request_id, call.rest, call.wire, call.interrupted, principal)
+            current_call.set(call)
+            if way.bounded and task is not None:
                 self._admit(task)
             with interruption(call):
                 yield
@@ -214,18 +236,33 @@ def _no_method(method: str) -> Any:
     return call
 
 
-def call_of(context: Context, interrupted: Callable[[], bool] = lambda: False) -> Call:
-    """Reads the call's metadata; a missing or unfit request id is replaced by a new one."""
+def arrival(
+    context: Context, interrupted: Callable[[], bool] = lambda: False
+) -> tuple[Call, str | None]:
+    """The call by its metadata, and the secret that it brings: a bearer token, else `x-api-key`.
+
+    A missing or unfit request id is replaced by a new one.
+    """
     request_id, path = "", ""
+    token: str | None = None
+    api_key: str | None = None
     for key, value in context.invocation_metadata() or ():
         if key == REQUEST_ID_KEY and isinstance(value, str):
             request_id = value
         elif key == _TRANSCODED_KEY:
             path = str(value)
+        elif key == AUTHORIZATION_KEY and isinstance(value, str):
+            token = bearer(value) or token
+        elif key == API_KEY_KEY and isinstance(value, str):
+            api_key = value.strip() or api_key
     if not request_id or not _fit(request_id):
         request_id = secrets.token_hex(16)
     wire: Wire = "anthropic" if path.startswith(_ANTHROPIC_PATHS) else "openai"
-    return Call(request_id, bool(path), wire, interrupted)
+    return Call(request_id, bool(path), wire, interrupted), token or api_key
+
+
+def _visit(context: Context, call: Call, method: str) -> Visit:
+    return Visit(method, call.request_id, lambda: peer(context, rest=call.rest))
 
 
 def _fit(request_id: str) -> bool:

@@ -32,7 +32,7 @@ class EmbeddingService(pb_grpc.EmbeddingServiceServicer):
         inputs = len(asked.fields["input"])
         async with self._pipeline.open(asked, call_wishes(context)) as answer:
             events = [event async for chunk in answer.chunks for event in chunk.events]
-            metadata = answer_metadata(current_call.get(), asked, answer)
+            metadata = answer_metadata(current_call.get(), answer)
             try:
                 response = embeddings_response(events[0], inputs)
             except ValueError as error:

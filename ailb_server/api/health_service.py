@@ -1,6 +1,6 @@
 """`ailb.v1.HealthService`: how this instance and its parts are."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ from ailb.v1 import health_service_pb2 as pb
 from ailb_server.api.edge import REQUEST_ID_KEY, current_call
 from ailb_server.api.errors import HTTP_STATUS_KEY
 from ailb_server.domain.errors import StorageUnavailableError
+from ailb_server.domain.health import PartHealth
 from ailb_server.routing.catalogue import Catalogue
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -33,14 +34,22 @@ class Instance:
 
 
 class HealthService(health_service_pb2_grpc.HealthServiceServicer):
-    """Providers by their listings and last attempts, the store by a ping; both are free."""
+    """Providers by their listings and last attempts, the store by a ping; both are free.
+
+    `parts` tell of what chats do without: any trouble of theirs degrades the instance.
+    """
 
     def __init__(
-        self, instance: Instance, catalogue: Catalogue, ping_store: Callable[[], Awaitable[None]]
+        self,
+        instance: Instance,
+        catalogue: Catalogue,
+        ping_store: Callable[[], Awaitable[None]],
+        parts: Sequence[Callable[[], PartHealth]] = (),
     ) -> None:
         self._instance = instance
         self._catalogue = catalogue
         self._ping_store = ping_store
+        self._parts = tuple(parts)
 
     @override
     async def GetHealth(
@@ -52,7 +61,8 @@ class HealthService(health_service_pb2_grpc.HealthServiceServicer):
             for health in self._catalogue.health()
         ]
         store = _component("store", await self._store_problem())
-        state = self._overall(providers, store)
+        parts = [_part(part()) for part in self._parts]
+        state = self._overall(providers, [store, *parts])
         metadata = [(REQUEST_ID_KEY, current_call.get().request_id)]
         if state in _UNSERVED:
             metadata.append((HTTP_STATUS_KEY, "503"))
@@ -61,7 +71,7 @@ class HealthService(health_service_pb2_grpc.HealthServiceServicer):
             state=state,
             instance=self._instance.module_id,
             version=self._instance.version,
-            components=[*providers, store],
+            components=[*providers, store, *parts],
         )
 
     async def _store_problem(self) -> str:
@@ -72,15 +82,21 @@ class HealthService(health_service_pb2_grpc.HealthServiceServicer):
         return ""
 
     def _overall(
-        self, providers: list[health_pb2.ComponentHealth], store: health_pb2.ComponentHealth
+        self, providers: list[health_pb2.ComponentHealth], others: list[health_pb2.ComponentHealth]
     ) -> health_pb2.HealthState.ValueType:
         if self._instance.draining():
             return _DRAINING
         well = [provider.state == _OK for provider in providers]
         if not any(well):
             return _DOWN
-        return _OK if all(well) and store.state == _OK else _DEGRADED
+        others_well = [other.state == _OK for other in others]
+        return _OK if all(well) and all(others_well) else _DEGRADED
 
 
 def _component(name: str, problem: str) -> health_pb2.ComponentHealth:
     return health_pb2.ComponentHealth(name=name, state=_DOWN if problem else _OK, detail=problem)
+
+
+def _part(part: PartHealth) -> health_pb2.ComponentHealth:
+    state = (_DEGRADED if part.problem else _OK) if part.works else _DOWN
+    return health_pb2.ComponentHealth(name=part.name, state=state, detail=part.problem)

@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from ailb.v1 import model_pb2, model_service_pb2_grpc
 from ailb.v1 import model_service_pb2 as pb
+from ailb_server.api.edge import current_call
 from ailb_server.routing.catalogue import Catalogue
 
 _OBJECT = "model"
@@ -26,19 +27,23 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     async def ListModels(
         self, request: pb.ListModelsRequest, context: Context
     ) -> pb.ListModelsResponse:
-        """Ordered by id."""
+        """Those that the caller may use, ordered by id."""
+        who = current_call.get().principal
         served = sorted(self._catalogue.table.models.values(), key=lambda model: model.id)
         models = [
             model_pb2.Model(
                 id=model.id, object=_OBJECT, created=self._created, owned_by=model.owned_by
             )
             for model in served
+            if who.may_use(model.id)
         ]
         return pb.ListModelsResponse(object="list", data=models)
 
     @override
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
-        """NOT_FOUND for a name that routing does not know."""
+        """NOT_FOUND for a name that routing does not know, PERMISSION_DENIED for one that the
+        caller may not use."""
+        current_call.get().principal.require_model(request.id)
         model = self._catalogue.table.resolve(request.id)
         return pb.GetModelResponse(
             id=model.id, object=_OBJECT, created=self._created, owned_by=model.owned_by

@@ -78,7 +78,7 @@ class OpenAIService(pb_grpc.OpenAIServiceServicer):
             with interruption(call):
                 async with self._pipeline.open(request, call_wishes(context)) as answer:
                     begun = True
-                    await context.send_initial_metadata(answer_metadata(call, request, answer))
+                    await context.send_initial_metadata(answer_metadata(call, answer))
                     async with aclosing(self._bodies(request, answer, context)) as bodies:
                         async for body in bodies:
                             yield body

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client import start_http_server
@@ -11,27 +12,16 @@ from prometheus_client import start_http_server
 from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.edge import Edge
 from ailb_server.api.health_service import HealthService, Instance
-from ailb_server.api.stats_service import StatsService
+from ailb_server.app.access import AccessParts, PepperError, first_admin, open_access
+from ailb_server.app.context import open_context
 from ailb_server.app.providers import (
-    Provider,
-    aliases,
-    declaration,
     demo_provider,
-    dispatch_rules,
-    limits,
-    provider_of,
 )
-from ailb_server.app.services import core_services
+from ailb_server.app.routing import OpenRouting, open_routing
+from ailb_server.app.services import access_services, core_services
 from ailb_server.app.version import VERSION
 from ailb_server.demo.server import DemoServer
-from ailb_server.pipeline.chat import ChatPipeline
-from ailb_server.pipeline.counting import TokenCounting
-from ailb_server.pipeline.metering import Metering
-from ailb_server.providers.anthropic import AnthropicProvider
 from ailb_server.routing.catalogue import Catalogue
-from ailb_server.routing.dispatcher import Dispatcher
-from ailb_server.routing.ledger import Ledger, LedgerRules
-from ailb_server.routing.router import Router, RouterDefaults
 from ailb_server.server import GrpcServer, PortTakenError, Register
 from ailb_server.settings import Configuration, ProviderSettings
 from ailb_server.storage.migrations import MigrationError, migrate
@@ -44,7 +34,7 @@ _FIRST_LISTING_S = 2.0
 _FIRST_AGAIN_S = 0.25
 
 # What `Gateway.start` raises when its surroundings do not let it start.
-START_ERRORS = (StoreUnavailableError, MigrationError, PortTakenError)
+START_ERRORS = (StoreUnavailableError, MigrationError, PortTakenError, PepperError)
 
 _log = logging.getLogger(__name__)
 
@@ -60,12 +50,13 @@ class Gateway:
         self._closing = contextlib.AsyncExitStack()
         self._server: GrpcServer | None = None
         self._catalogue: Catalogue | None = None
+        self._access: AccessParts | None = None
         self.providers: tuple[ProviderSettings, ...] = configuration.providers
 
     async def start(self, *, port: int | None = None) -> int:
         """Store, migrations, providers, server, in this order; returns the gRPC port.
 
-        Raises StoreUnavailableError, MigrationError or PortTakenError; what had started is closed.
+        Raises START_ERRORS; what had started is closed.
         """
         try:
             return await self._start(self._settings.grpc_port if port is None else port)
@@ -76,6 +67,16 @@ class Gateway:
     def models(self) -> tuple[str, ...]:
         """The names that callers may ask for now, in the providers' order."""
         return tuple(self._catalogue.table.models) if self._catalogue else ()
+
+    def has_admin(self) -> bool:
+        """Whether there is a key with the role admin."""
+        return self._access is not None and self._access.has_admin
+
+    async def make_admin(self, name: str, by: str) -> str:
+        """Makes a key with the role admin, told in the audit log as done by `by`; its secret."""
+        if self._access is None:
+            raise RuntimeError("not started")
+        return (await first_admin(self._access.administration, name, by))[1]
 
     async def drain(self) -> None:
         """Takes nothing new and lets running calls end, bounded by DRAIN_TIMEOUT_S."""
@@ -90,34 +91,32 @@ class Gateway:
         settings = self._settings
         metrics = Metrics(settings.module_id, VERSION)
         store = await self._open_store()
+        access = self._access = await open_access(
+            settings, store, self._database_url, metrics, self._closing
+        )
         if settings.demo_provider:
             await self._start_demo()
-        ledger = Ledger(LedgerRules(limits={p.name: limits(p) for p in self.providers}))
-        providers = {p.name: self._open_provider(p) for p in self.providers}
-        catalogue = Catalogue(
-            [
-                declaration(p, providers[p.name], list_prices=settings.list_prices)
-                for p in self.providers
-            ],
-            ledger,
-            aliases(self._configuration.aliases),
+        routing = await self._open_routing(metrics)
+        context = await open_context(
+            settings, store, self._database_url, routing.embedders, metrics, self._closing
         )
-        self._catalogue = catalogue
-        await self._keep_fresh(catalogue)
-        defaults = RouterDefaults(settings.routing_strategy, settings.hedge_after_s)
-        router = Router(catalogue, ledger, defaults)
-        pipeline = ChatPipeline(
-            router=router,
-            dispatcher=Dispatcher(providers, ledger, metrics.attempt, dispatch_rules(settings)),
-            observer=Metering(metrics),
-        )
+        # The embedders ask a pipeline of their own: what they embed has no context itself.
+        pipeline = replace(routing.pipeline, context=context.stage)
         instance = Instance(settings.module_id, VERSION, self._is_draining)
-        health = HealthService(instance, catalogue, store.ping)
-        stats = StatsService(settings.routing_strategy, ledger.snapshot, router.decisions.snapshot)
-        counters = {n: p for n, p in providers.items() if isinstance(p, AnthropicProvider)}
-        messages = AnthropicService(pipeline, TokenCounting(catalogue, counters))
-        services = core_services(pipeline, messages, catalogue, metrics, health, stats)
+        health = HealthService(instance, routing.catalogue, store.ping, context.health)
+        messages = AnthropicService(pipeline, routing.counting)
+        services = (
+            *core_services(pipeline, messages, routing.catalogue, metrics, health, routing.stats),
+            *context.services,
+            *access_services(access.administration),
+        )
         return await self._serve(port, metrics, services)
+
+    async def _open_routing(self, metrics: Metrics) -> OpenRouting:
+        routing = open_routing(self._configuration, self.providers, metrics, self._closing)
+        self._catalogue = routing.catalogue
+        await self._keep_fresh(routing.catalogue)
+        return routing
 
     async def _open_store(self) -> Store:
         settings = self._settings
@@ -135,11 +134,6 @@ class Gateway:
         self._closing.push_async_callback(demo.stop)
         self.providers = (*self.providers, demo_provider(url))
 
-    def _open_provider(self, settings: ProviderSettings) -> Provider:
-        provider = provider_of(settings, self._settings)
-        self._closing.push_async_callback(provider.close)
-        return provider
-
     async def _keep_fresh(self, catalogue: Catalogue) -> None:
         first = asyncio.Event()
         task = asyncio.create_task(
@@ -152,7 +146,8 @@ class Gateway:
     async def _serve(self, port: int, metrics: Metrics, services: Sequence[Register]) -> int:
         settings = self._settings
         limit = settings.max_concurrent_requests
-        server = GrpcServer(Edge(limit), services, max_calls=limit)
+        gate = None if self._access is None else self._access.gate
+        server = GrpcServer(Edge(limit, gate), services, max_calls=limit)
         bound = await server.start(settings.host, port)
         self._server = server
         self._closing.push_async_callback(server.stop)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from ailb_server.domain.embedding import Embedder
+from ailb_server.app.embedding import Embedders
 from ailb_server.domain.errors import StorageUnavailableError
 from ailb_server.knowledge.cache import ResultCache
 from ailb_server.knowledge.chat import ChatKnowledge
@@ -41,22 +41,24 @@ async def open_knowledge(
     settings: Settings,
     store: Store,
     database_url: str,
-    embedder: Embedder | None,
+    embedders: Embedders | None,
     metrics: KnowledgeMetrics,
     closing: AsyncExitStack,
 ) -> OpenKnowledge:
-    """`embedder` None: EMBEDDING_BACKEND is `none`. Tends the indexes until `closing` closes."""
+    """`embedders` None: there are none. Tends the indexes until `closing` closes."""
     rows = PostgresKnowledge(store)
     indexes = VectorIndexes(store, database_url)
     cache = ResultCache(settings.rag_cache_size, metrics.looked_up)
     embed_timeout_s = settings.embedding_timeout_s
-    retriever = Retriever(rows, embedder, cache, embed_timeout_s=embed_timeout_s)
+    query = embedders.query if embedders else None
+    bulk = embedders.bulk if embedders else None
+    retriever = Retriever(rows, query, cache, embed_timeout_s=embed_timeout_s)
     task = asyncio.create_task(_tend_for_ever(indexes))
     closing.push_async_callback(_cancel, task)
     return OpenKnowledge(
         store=rows,
         retriever=retriever,
-        reindexing=Reindexing(rows, embedder, indexes),
+        reindexing=Reindexing(rows, bulk, indexes),
         chat=ChatKnowledge(retriever, timeout_s=embed_timeout_s + _STORE_TIMEOUT_S),
     )
 

@@ -6,19 +6,24 @@ from functools import partial
 from ailb.anthropic.v1 import anthropic_service_pb2_grpc
 from ailb.openai.v1 import openai_service_pb2_grpc
 from ailb.v1 import (
+    api_key_service_pb2_grpc,
     chat_service_pb2_grpc,
     embedding_service_pb2_grpc,
     health_service_pb2_grpc,
     knowledge_service_pb2_grpc,
+    memory_service_pb2_grpc,
     metrics_service_pb2_grpc,
     model_service_pb2_grpc,
     stats_service_pb2_grpc,
 )
+from ailb_server.access.administration import KeyAdministration
 from ailb_server.api.anthropic_service import AnthropicService
+from ailb_server.api.api_key_service import ApiKeyService
 from ailb_server.api.chat_service import ChatService
 from ailb_server.api.embedding_service import EmbeddingService
 from ailb_server.api.health_service import HealthService
 from ailb_server.api.knowledge_service import KnowledgeService
+from ailb_server.api.memory_service import MemoryService
 from ailb_server.api.metrics_service import MetricsService
 from ailb_server.api.model_service import ModelService
 from ailb_server.api.openai_service import OpenAIService
@@ -57,6 +62,17 @@ def core_services(
     )
 
 
+def memory_services(memory: MemoryService) -> Sequence[Register]:
+    """What reads and deletes conversations."""
+    return (partial(memory_service_pb2_grpc.add_MemoryServiceServicer_to_server, memory),)
+
+
 def knowledge_services(knowledge: KnowledgeService) -> Sequence[Register]:
     """What serves collections, documents and searches."""
     return (partial(knowledge_service_pb2_grpc.add_KnowledgeServiceServicer_to_server, knowledge),)
+
+
+def access_services(administration: KeyAdministration) -> Sequence[Register]:
+    """What is for admins."""
+    service = ApiKeyService(administration)
+    return (partial(api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server, service),)

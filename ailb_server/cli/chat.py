@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ailb_server.cli.terminal import harmless
+
 if TYPE_CHECKING:
     import asyncio
 
     from ailb_client import ChatCompletionChunk, Client, Message
-
-# A model's words must not steer the terminal: no control characters but tab and newline.
-_HARMLESS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
 
 
 def chat(
@@ -148,7 +147,7 @@ def _words(chunk: "ChatCompletionChunk") -> str:
 
 
 def _print(words: str) -> None:
-    sys.stdout.write(words.translate(_HARMLESS) if sys.stdout.isatty() else words)
+    sys.stdout.write(harmless(words) if sys.stdout.isatty() else words)
     sys.stdout.flush()
 
 

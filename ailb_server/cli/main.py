@@ -3,15 +3,14 @@
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ailb_server.cli import rag
+from ailb_server.cli import memory, rag
 from ailb_server.cli.chat import chat
-
-if TYPE_CHECKING:
-    from ailb_server.settings import Configuration
+from ailb_server.cli.configured import configured
+from ailb_server.cli.keys import keys
 
 app = typer.Typer(
     name="ailb",
@@ -21,7 +20,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(chat)
+app.add_typer(memory.app, name="memory")
 app.add_typer(rag.app, name="rag")
+app.add_typer(keys, name="keys")
 
 
 @app.command()
@@ -29,7 +30,7 @@ def up() -> None:
     """Runs everything here: Postgres, the gateway and Envoy. For trying and developing."""
     from ailb_server.cli.up import run
 
-    _run(run(_configuration("text")))
+    _run(run(configured("text")))
 
 
 @app.command()
@@ -37,7 +38,7 @@ def serve() -> None:
     """Runs the gateway alone, for production: Postgres from DATABASE_URL, Envoy beside it."""
     from ailb_server.cli.serve import run
 
-    _run(run(_configuration("json")))
+    _run(run(configured("json")))
 
 
 @app.command()
@@ -45,7 +46,7 @@ def migrate() -> None:
     """Brings the database of DATABASE_URL up to date, and says what it did."""
     from ailb_server.cli.serve import migrate_database
 
-    _run(migrate_database(_configuration("text")))
+    _run(migrate_database(configured("text")))
 
 
 @app.command("envoy-config")
@@ -61,7 +62,7 @@ def envoy_config(
     """Writes Envoy's configuration for HOST, HTTP_PORT and the given servers."""
     from ailb_server.cli.envoy_config import write
 
-    write(_configuration("text"), output, upstream or [], mounted_as)
+    write(configured("text"), output, upstream or [], mounted_as)
 
 
 @app.command()
@@ -80,24 +81,8 @@ def health(
 def _own_target() -> str:
     from ailb_server.local.addresses import authority, called_host
 
-    settings = _configuration("text").settings
+    settings = configured("text").settings
     return authority(called_host(settings.host), settings.grpc_port)
-
-
-def _configuration(log_format: str) -> "Configuration":
-    from ailb_server.settings import SettingsError, load
-    from ailb_server.telemetry import logs
-
-    try:
-        configuration = load()
-    except SettingsError as error:
-        for fault in error.faults:
-            typer.echo(fault, err=True)
-        raise typer.Exit(2) from None
-    settings = configuration.settings
-    chosen = settings.log_format or log_format
-    logs.configure(settings.log_level, "json" if chosen == "json" else "text")
-    return configuration
 
 
 def _run(work: Coroutine[None, None, int]) -> None:

@@ -1,6 +1,5 @@
 """`ailb serve` and `ailb migrate`: the gateway without embedded parts."""
 
-import ipaddress
 import logging
 
 import typer
@@ -9,7 +8,7 @@ from ailb_server.app import START_ERRORS, VERSION, Gateway
 from ailb_server.cli.running import Signals, settle, started, unless
 from ailb_server.local.addresses import authority
 from ailb_server.local.resources import data_dir
-from ailb_server.settings import Configuration, SettingsError
+from ailb_server.settings import Configuration, Settings, SettingsError
 from ailb_server.storage.migrations import migrate
 from ailb_server.storage.pool import Store
 
@@ -20,14 +19,14 @@ async def run(configuration: Configuration) -> int:
     """0 after a signal and a drain; 1, with the reason, if it cannot start; 2 if not configured."""
     settings = configuration.settings
     try:
-        database_url = _database_url(configuration)
+        url = database_url(configuration)
         _check_providers(configuration)
     except SettingsError as error:
         typer.echo(str(error), err=True)
         return 2
     signals = Signals()
     with signals.caught():
-        gateway = Gateway(configuration, database_url, data_dir("migrations"))
+        gateway = Gateway(configuration, url, data_dir("migrations"))
         try:
             port = await started(signals, gateway.start())
         except START_ERRORS as error:
@@ -38,7 +37,7 @@ async def run(configuration: Configuration) -> int:
             return 0
         settle()
         _log.info("AILB %s serves on %s", VERSION, authority(settings.host, port))
-        _warn_if_open(settings.host)
+        _tell_of_keys(settings, has_admin=gateway.has_admin())
         await signals.end.wait()
         _log.info("draining for at most %g s", settings.drain_timeout_s)
         await unless(signals.now, gateway.drain())
@@ -50,7 +49,7 @@ async def run(configuration: Configuration) -> int:
 async def migrate_database(configuration: Configuration) -> int:
     """Prints one line for each file applied."""
     try:
-        url = _database_url(configuration)
+        url = database_url(configuration)
         await Store(url).wait_ready(configuration.settings.database_connect_timeout_s)
         applied = await migrate(url, data_dir("migrations"))
     except (SettingsError, *START_ERRORS) as error:
@@ -62,7 +61,8 @@ async def migrate_database(configuration: Configuration) -> int:
     return 0
 
 
-def _database_url(configuration: Configuration) -> str:
+def database_url(configuration: Configuration) -> str:
+    """Raises SettingsError if it is not set."""
     url = configuration.settings.database_url
     if url is None:
         raise SettingsError(
@@ -81,10 +81,12 @@ def _check_providers(configuration: Configuration) -> None:
         )
 
 
-def _warn_if_open(host: str) -> None:
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback:
-        _log.warning("no key is asked for: whoever reaches %s can spend the providers' money", host)
+def _tell_of_keys(settings: Settings, *, has_admin: bool) -> None:
+    if settings.require_api_key is False:
+        _log.warning(
+            "no key is asked for: whoever reaches %s can spend the providers' money", settings.host
+        )
+    elif not has_admin:
+        _log.warning(
+            "no key with the role admin yet: `ailb keys bootstrap` makes one, or set ADMIN_API_KEY"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,19 +19,24 @@ _NOUNS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The message a demo answers, its quote shortened to one line of 200 characters."""
+    """The message a demo answers, its quote shortened to one line of 200 characters.
+
+    `earlier` is a line of the conversation before it that a question seems to be about.
+    """
 
     role: str
     quote: str
     attachments: str
     tokens: int
+    earlier: str = ""
 
     def reply(self) -> str:
         """What the demo says to it, without the label."""
         if self.role == "tool":
             return f'The tool said: "{self.quote}"'
         if not self.attachments:
-            return f'You said: "{self.quote}"' if self.quote else "You said nothing"
+            told = f'You said: "{self.quote}"' if self.quote else "You said nothing"
+            return f'{told} I was told: "{self.earlier}"' if self.earlier else told
         if not self.quote:
             return f"You sent {self.attachments}"
         return f'You said: "{self.quote}" and sent {self.attachments}'
@@ -48,6 +54,7 @@ def read_messages(messages: object) -> Prompt:
         quote=_shorten(" ".join(_texts(content))),
         attachments=_attachments(content),
         tokens=tokens + _PER_MESSAGE,
+        earlier=_shorten(_about(last, turns)),
     )
 
 
@@ -85,6 +92,30 @@ def _attachments(content: object) -> str:
     counts = [(kinds.count(kind), noun) for kind, noun in _NOUNS.items()]
     named = [f"{count} {noun}{'s' if count > 1 else ''}" for count, noun in counts if count]
     return " and ".join(named)
+
+
+def _about(question: Mapping[str, object], turns: Sequence[Mapping[str, object]]) -> str:
+    """Of the lines that users and systems said, the newest that shares most words with the
+    question, and two at least. Nothing for what is no question."""
+    asked = " ".join(_texts(question.get("content")))
+    words = _words(asked)
+    if question.get("role") != "user" or not asked.rstrip().endswith("?"):
+        return ""
+    best, found = 1, ""
+    for turn in turns:
+        if turn is question or turn.get("role") not in ("user", "system"):
+            continue
+        for quoted in "\n".join(_texts(turn.get("content"))).splitlines():
+            # As mails and AILB quote.
+            line = quoted.lstrip("|> ")
+            shared = len(words & _words(line))
+            if shared >= max(best, 2) and line.strip() != asked.strip():
+                best, found = shared, line
+    return found
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w\w+", text[: _QUOTE * 40].lower()))
 
 
 def _shorten(text: str) -> str:

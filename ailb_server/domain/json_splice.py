@@ -5,7 +5,7 @@ keys, which providers hash into their prompt caches.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import orjson
 
@@ -39,6 +39,35 @@ def splice(text: bytes, edits: Mapping[str, bytes | None]) -> bytes:
 def append(text: bytes, name: str, value: bytes) -> bytes:
     """Appends a member that the non-empty JSON object `text` is known not to have: no scan."""
     return b"%b,%b:%b}" % (text.rstrip()[:-1], orjson.dumps(name), value)
+
+
+def insert(text: bytes, name: str, index: int, items: Sequence[bytes]) -> bytes:
+    """Inserts JSON texts into the array that the member `name` is, before its item `index`.
+
+    `text` must be a valid JSON object that has the member, an array of at least `index` items.
+    """
+    # The last one of equal names is what parsers see.
+    value = [member for found, member in _members(text) if found == name][-1]
+    array = value[value.index(b"[", value.index(b":")) :]
+    start = _start_of(array, index)
+    before, after = array[:start].rstrip(), array[start:].lstrip()
+    pieces = [*items, after[:-1].rstrip()] if after != b"]" else list(items)
+    joint = b"" if before.endswith((b"[", b",")) else b","
+    return splice(text, {name: before + joint + b",".join(pieces) + b"]"})
+
+
+def _start_of(array: bytes, index: int) -> int:
+    """Where the item `index` begins; where the array ends, if there is none."""
+    if index == 0:
+        return 1
+    depth = found = 0
+    for token in _TOKEN.finditer(array):
+        first = array[token.start()]
+        depth += (first in _OPEN) - (first in _CLOSE)
+        found += depth == 1 and first == ord(",")
+        if found == index:
+            return token.end()
+    return len(array.rstrip()) - 1
 
 
 def _members(text: bytes) -> Iterator[tuple[str, bytes]]:

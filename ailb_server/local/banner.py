@@ -1,7 +1,7 @@
 """What `ailb up` says once it is ready."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ailb_server.app import DEMO_OWNER, VERSION
@@ -13,13 +13,14 @@ _MODELS_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What runs, and where."""
+    """What runs, and where. `admin_secret` is that of a key that was made by this start."""
 
     settings: Settings
     providers: tuple[ProviderSettings, ...]
     models: tuple[str, ...]
     database_url: str
     data_dir: Path
+    admin_secret: str | None = field(default=None, repr=False)
 
     def banner(self) -> str:
         """A few lines for people: addresses, providers, and the line to try."""
@@ -40,8 +41,22 @@ class Running:
         )
         return (
             f"\nAILB {VERSION} is up. Ctrl-C stops everything."
-            f"\nNo key is asked for: whoever reaches {settings.host} may use it.\n\n{table}\n\n"
+            f"\n{self._keys()}\n\n{table}\n\n"
             f"Try it:\n\n{self._curl(rest)}\n"
+        )
+
+    def _keys(self) -> str:
+        settings = self.settings
+        if not settings.require_api_key:
+            return (
+                f"No key is asked for: whoever reaches {settings.host} may use it."
+                " REQUIRE_API_KEY=true asks for one."
+            )
+        if self.admin_secret is None:
+            return "API keys are asked for; below, AILB_API_KEY is one. `ailb keys` makes them."
+        return (
+            "API keys are asked for. Here is the first, with the role admin, shown only now:\n\n"
+            f"  export AILB_API_KEY={self.admin_secret}"
         )
 
     def _provider_row(self, provider: ProviderSettings) -> tuple[str, str, str]:
@@ -64,7 +79,8 @@ class Running:
             "model": self.models[0] if self.models else "MODEL",
             "messages": [{"role": "user", "content": "Say hello!"}],
         }
+        key = '-H "authorization: Bearer $AILB_API_KEY" ' if self.settings.require_api_key else ""
         return (
-            f"  curl {rest}/v1/chat/completions -H 'content-type: application/json' \\\n"
+            f"  curl {rest}/v1/chat/completions {key}-H 'content-type: application/json' \\\n"
             f"    -d '{json.dumps(body)}'\n"
         )

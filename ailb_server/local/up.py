@@ -14,6 +14,7 @@ from ailb_server.local.postgres import EmbeddedPostgres, PostgresError
 from ailb_server.local.resources import data_dir
 from ailb_server.server import PortTakenError
 from ailb_server.settings import Configuration, Settings
+from ailb_server.settings.loopback import is_loopback
 
 # What `Everything.start` raises besides `Gateway.start`'s.
 UP_ERRORS = (PostgresError, EnvoyError)
@@ -30,8 +31,8 @@ class Everything:
     """All the parts. `start` returns what runs where; `watch` returns only by PartDiedError."""
 
     def __init__(self, configuration: Configuration) -> None:
-        self._configuration = _with_demo(configuration)
-        self._settings = configuration.settings
+        self._configuration = _with_keys(_with_demo(configuration))
+        self._settings = self._configuration.settings
         self._closing = AsyncExitStack()
         self._gateway: Gateway | None = None
         self._watched: list[tuple[str, Callable[[], Awaitable[bool]]]] = []
@@ -70,12 +71,16 @@ class Everything:
         self._gateway = gateway
         self._closing.push_async_callback(gateway.close)
         await self._start_envoy()
+        admin_secret = None
+        if settings.require_api_key and not gateway.has_admin():
+            admin_secret = await gateway.make_admin("admin", "ailb up")
         return Running(
             settings=settings,
             providers=gateway.providers,
             models=gateway.models(),
             database_url=database_url,
             data_dir=self._data_dir(),
+            admin_secret=admin_secret,
         )
 
     async def _start_postgres(self) -> str:
@@ -108,6 +113,15 @@ def _with_demo(configuration: Configuration) -> Configuration:
         return configuration
     settings = configuration.settings.model_copy(update={"demo_provider": True})
     return replace(configuration, settings=settings)
+
+
+def _with_keys(configuration: Configuration) -> Configuration:
+    settings = configuration.settings
+    if settings.require_api_key is not None:
+        return configuration
+    # To be tried at once on one's own machine, and by nobody else.
+    update = {"require_api_key": not is_loopback(settings.host)}
+    return replace(configuration, settings=settings.model_copy(update=update))
 
 
 def check_ports(settings: Settings) -> None:

@@ -2,47 +2,46 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest
+from ailb_server.domain.context import Source
 from ailb_server.domain.errors import AilbError, Reason
 from ailb_server.domain.target import Target
+from ailb_server.pipeline.context import ContextStage, Prepared, remembered, sourced
 from ailb_server.pipeline.record import ChatObserver, ChatRecord
+from ailb_server.pipeline.wishes import NO_WISHES, CallWishes
 from ailb_server.routing.dispatcher import Answer, Dispatcher
 from ailb_server.routing.router import Router
 from ailb_server.spend.pricing import cost_micro_dollars
 
 
 @dataclass(frozen=True, slots=True)
-class CallWishes:
-    """What a call asks beside its body: a routing strategy by name, and the seconds it has left."""
-
-    strategy: str | None = None
-    time_left_s: float | None = None
-
-
-NO_WISHES = CallWishes()
-
-
-@dataclass(frozen=True, slots=True)
 class ChatAnswer:
-    """An answer that has begun. `chunks` may raise UpstreamError after the first."""
+    """An answer that has begun. `chunks` may raise UpstreamError after the first.
+
+    `ignored` names the request's parameters that did nothing; `degraded` the parts of its context
+    that did not answer: `memory`, `rag`.
+    """
 
     target: Target
     overhead_s: float
     chunks: AsyncIterator[ChatChunk]
-    ignored: tuple[str, ...] = ()
+    ignored: frozenset[str] = frozenset()
+    sources: Sequence[Source] = ()
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ChatPipeline:
-    """One chat: route, dispatch, tally; told to the observer on every way out."""
+    """One chat: context, route, dispatch, tally; told to the observer on every way out."""
 
     router: Router
     dispatcher: Dispatcher
     observer: ChatObserver
+    context: ContextStage = field(default_factory=ContextStage)
 
     @asynccontextmanager
     async def open(
@@ -54,17 +53,49 @@ class ChatPipeline:
         """
         record = ChatRecord(request.model, request.stream)
         with _recorded(record, self.observer) as started:
-            plan = self.router.plan(request, wishes.strategy)
-            async with self.dispatcher.open(plan, request, wishes.time_left_s) as answer:
+            # Before the look-up: who may not use a model need not learn whether there is one.
+            wishes.who.require_model(request.model)
+            prepared = await self.context.prepare(request, wishes)
+            plan = self.router.plan(prepared.request, wishes.strategy)
+            async with self.dispatcher.open(plan, prepared.request, wishes.time_left_s) as answer:
                 record.target = answer.target
                 record.first_token_s = time.perf_counter() - started
                 record.overhead_s = max(0.0, record.first_token_s - answer.waited_s)
-                # Closed here: left to the collector, it would outlive the call as a stray task.
+                # Closed here: left to the collector, they would outlive the call as stray tasks.
                 try:
-                    async with aclosing(_tallied(answer, record)) as chunks:
-                        yield ChatAnswer(answer.target, record.overhead_s, chunks, answer.ignored)
+                    async with aclosing(_chunks(request, prepared, answer, record)) as chunks:
+                        yield _begun(request, prepared, answer, record.overhead_s, chunks)
                 finally:
                     _settle(answer, record)
+
+
+def _chunks(
+    request: ChatRequest, prepared: Prepared, answer: Answer, record: ChatRecord
+) -> AsyncGenerator[ChatChunk, None]:
+    """What the chunks pass through on their way out; each stage closes the one before."""
+    chunks = _tallied(answer, record)
+    if prepared.remembering is not None:
+        chunks = remembered(chunks, request, answer.target, prepared.remembering)
+    if prepared.sources:
+        chunks = sourced(chunks, prepared.sources, stream=request.stream)
+    return chunks
+
+
+def _begun(
+    request: ChatRequest,
+    prepared: Prepared,
+    answer: Answer,
+    overhead_s: float,
+    chunks: AsyncIterator[ChatChunk],
+) -> ChatAnswer:
+    return ChatAnswer(
+        target=answer.target,
+        overhead_s=overhead_s,
+        chunks=chunks,
+        ignored=frozenset(answer.ignored) | (request.own_fields - prepared.heeded),
+        sources=prepared.sources,
+        degraded=prepared.degraded,
+    )
 
 
 def _settle(answer: Answer, record: ChatRecord) -> None:

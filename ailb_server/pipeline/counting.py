@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ailb_server.domain.chat import ChatRequest
 from ailb_server.domain.errors import InvalidRequestError, UpstreamError
 from ailb_server.domain.ports import TokenCounter
+from ailb_server.domain.principal import ANYONE, Principal
 from ailb_server.routing.catalogue import Catalogue
 
 
@@ -16,12 +17,14 @@ class TokenCounting:
     catalogue: Catalogue
     counters: Mapping[str, TokenCounter]
 
-    async def count(self, request: ChatRequest) -> bytes:
+    async def count(self, request: ChatRequest, principal: Principal = ANYONE) -> bytes:
         """The first answer among the model's targets, in their declared order.
 
         An estimate would be taken for a count, so a model without a counting provider is refused.
-        Raises ModelNotFoundError, InvalidRequestError, or the last target's UpstreamError.
+        Raises PermissionDeniedError, ModelNotFoundError, InvalidRequestError, or the last target's
+        UpstreamError.
         """
+        principal.require_model(request.model)
         failure: UpstreamError | None = None
         for target in self.catalogue.table.resolve(request.model).targets:
             counter = self.counters.get(target.provider)

@@ -27,7 +27,8 @@ class Declaration:
     """A provider as configured. Without `models` its own listing is used.
 
     `prices` and `capabilities` are by model; `*` names the capabilities of all other models.
-    `list_price` tells what the vendor asks for a model without a price here.
+    `list_price` tells what the vendor asks for a model without a price here. Without `chats`, its
+    state says nothing of whether chats are answered.
     """
 
     provider: str
@@ -38,6 +39,7 @@ class Declaration:
     prices: Mapping[str, Price] | None = None
     capabilities: Mapping[str, Capabilities] | None = None
     list_price: Callable[[str], Price | None] | None = None
+    chats: bool = True
 
     def target(self, model: str) -> Target:
         """The target that `model` is at this provider."""
@@ -99,10 +101,11 @@ class Catalogue:
             self._warned.add(name)
 
     def health(self) -> list[ProviderHealth]:
-        """Every provider, by its last listing and its last attempts."""
+        """Every provider of chats, by its last listing and its last attempts."""
         return [
             ProviderHealth(d.provider, self._problems.get(d.provider) or self._failing(d.provider))
             for d in self._declarations
+            if d.chats
         ]
 
     def _failing(self, provider: str) -> str:

@@ -9,11 +9,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ailb_server.settings.base_url import BaseUrl
 from ailb_server.settings.header_text import header_value
+from ailb_server.settings.loopback import is_loopback
 from ailb_server.settings.providers import ContextTokens, Strategy
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Names = Annotated[tuple[str, ...], NoDecode]
+MIN_SECRET = 24
 
 _PATH = re.compile(r"[/~.\\]|[A-Za-z]:[/\\]")
 
@@ -54,6 +56,39 @@ class Settings(BaseSettings):
     ailb_data_dir: Path | None = Field(
         None,
         description="Where `ailb up` keeps its Postgres. Default: `~/.local/share/ailb`.",
+    )
+
+    require_api_key: bool | None = Field(
+        None,
+        description="Whether callers need an API key. Default: true; with `ailb up` only if `HOST`"
+        " is not a loopback address.",
+    )
+    allow_unauthenticated: bool = Field(
+        default=False,
+        description="Says out loud that `REQUIRE_API_KEY=false` is meant on a `HOST` that others"
+        " reach: else such a start is refused.",
+    )
+    admin_api_key: SecretStr | None = Field(
+        None,
+        description="A key with the role admin that is stored nowhere, at least 24 characters: to"
+        " make the first keys, and for when Postgres is away.",
+    )
+    key_pepper: SecretStr | None = Field(
+        None,
+        description="Secret of the digests that stand for keys in Postgres, at least 24 characters,"
+        " the same on every instance. Default: one that the first start makes and keeps in"
+        " Postgres. Once there are keys it cannot be changed.",
+    )
+    key_cache_ttl_s: Seconds = Field(
+        10,
+        description="How long a key is used without asking Postgres. Changes are announced at once;"
+        " this is for an announcement that is lost.",
+    )
+    key_outage_ttl_s: Seconds = Field(3600, description="How long while Postgres does not answer.")
+    metrics_without_key: bool = Field(
+        default=False,
+        description="`GET /metrics` on the REST port and its RPC need no key. Else they need one"
+        " with the role admin; `METRICS_PORT` never asks for one.",
     )
 
     openai_api_key: SecretStr | None = Field(
@@ -155,7 +190,7 @@ class Settings(BaseSettings):
         " brings its own.",
     )
     database_pool_size: Annotated[int, Field(ge=1, le=1000)] = Field(
-        10, description="Connections to Postgres."
+        10, description="Connections to Postgres, beside one for announcements."
     )
     database_connect_timeout_s: Seconds = Field(
         30, description="How long a start waits for Postgres before it gives up."
@@ -216,7 +251,7 @@ class Settings(BaseSettings):
     embedding_runtime: Literal["auto", "onnx", "torch"] = Field(
         "auto",
         description="What runs a local model: `onnx` (small and quick), or `torch` by the package"
-        " sentence-transformers. `auto`: the first one that is installed and has the model's files.",
+        " sentence-transformers. `auto`: the first that is installed and has the model's files.",
     )
     embedding_timeout_s: Seconds = Field(
         5, description="How long a chat waits for its query's vector before it goes on without."
@@ -248,6 +283,14 @@ class Settings(BaseSettings):
         key = header_value(value.get_secret_value()) if value else ""
         return SecretStr(key) if key else None
 
+    @field_validator("admin_api_key", "key_pepper")
+    @classmethod
+    def _hard_to_guess(cls, value: SecretStr | None) -> SecretStr | None:
+        secret = header_value(value.get_secret_value()) if value else ""
+        if secret and len(secret) < MIN_SECRET:
+            raise ValueError(f"must have at least {MIN_SECRET} characters: openssl rand -hex 32")
+        return SecretStr(secret) if secret else None
+
     @field_validator("database_url")
     @classmethod
     def _postgres(cls, value: SecretStr | None) -> SecretStr | None:
@@ -276,6 +319,13 @@ class Settings(BaseSettings):
         chosen = [port for port in ports if port is not None]
         if len(set(chosen)) < len(chosen):
             faults.append("HTTP_PORT, GRPC_PORT, METRICS_PORT: must differ from each other")
+        if self.require_api_key is False and not (
+            self.allow_unauthenticated or is_loopback(self.host)
+        ):
+            faults.append(
+                f"REQUIRE_API_KEY: is false, and HOST={self.host} lets others spend the providers'"
+                " money. If that is meant, set ALLOW_UNAUTHENTICATED=true"
+            )
         if faults:
             raise ValueError("\n".join(faults))
         return self

@@ -15,6 +15,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ailb_server.domain.chat import TokenUsage
 from ailb_server.domain.target import Target
+from ailb_server.telemetry.embedding_metrics import EmbeddingMetrics
+from ailb_server.telemetry.knowledge_metrics import KnowledgeMetrics
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 # Model names come from providers' listings: past this many pairs, further ones share a label.
@@ -65,7 +67,12 @@ class Metrics:
             buckets=_OVERHEAD_SECONDS,
             registry=self.registry,
         )
+        self._refused = self._counter(
+            "ailb_refused_calls_total", "Calls refused for their API key.", ("problem",)
+        )
         self.active = Gauge("ailb_active_chats", "Requests that run.", registry=self.registry)
+        self.embedding = EmbeddingMetrics(self.registry)
+        self.knowledge = KnowledgeMetrics(self.registry)
         self._labels: dict[tuple[str, str], tuple[str, str]] = {}
         self._children: dict[tuple[object, ...], Any] = {}
 
@@ -80,6 +87,10 @@ class Metrics:
             _child(self._children, self._upstream, *labels).observe(seconds)
         else:
             _child(self._children, self._attempts, *labels, failure.lower()).inc()
+
+    def refused(self, problem: str) -> None:
+        """A call that was refused for its key. `problem` is of a closed set."""
+        self._refused.labels(problem).inc()
 
     def ended(self, target: Target | None, outcome: str, total_s: float) -> None:
         """A chat's end. `outcome` is `ok`, `cancelled` or an error's reason: a closed set."""

@@ -18,6 +18,7 @@ from docs.generator.schema import Schema, default, table, takes
 # The first field of each section.
 _SECTIONS = {
     "host": "Addresses, names, logs",
+    "require_api_key": "Callers and their keys",
     "openai_api_key": "Providers",
     "routing_strategy": "Routing and time limits",
     "max_concurrent_requests": "Load and ending",

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,14 @@ def place(tmp_path: Path) -> dict[str, object]:
     }
 
 
-def ask(port: object, **fields: object) -> Any:
+def ask(port: object, **fields: Any) -> Any:
     return ask_at(f"http://127.0.0.1:{port}/v1/chat/completions", **fields)
 
 
-def ask_at(url: str, **fields: object) -> Any:
+def ask_at(url: str, key: str | None = None, **fields: Any) -> Any:
     body = {"model": "demo", "messages": [{"role": "user", "content": "hello"}], **fields}
-    request = urllib.request.Request(url, json.dumps(body).encode())  # noqa: S310
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310
     with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
         return json.load(response)
 
@@ -76,9 +78,48 @@ def test_the_line_to_try_works_over_ipv6(
         ailb.until(READY)
         ailb.until("curl")
         (url,) = re.findall(r"curl (\S+)", ailb.output)
-        assert ask_at(url)["choices"]
+        assert ask_at(url, key_of(ailb))["choices"]
         ailb.interrupt()
         assert ailb.ends() == 0
+
+
+def key_of(ailb: Ailb) -> str | None:
+    """The key that it showed, if it made one."""
+    found = re.findall(r"AILB_API_KEY=(ailb_\w+)", ailb.output)
+    return str(found[0]) if found else None
+
+
+def test_keys_are_asked_for_if_that_is_said(tmp_path: Path, place: dict[str, object]) -> None:
+    place["REQUIRE_API_KEY"] = "true"
+    with Ailb("up", directory=tmp_path, environment=place) as ailb:
+        ailb.until(READY)
+        ailb.until("curl")
+        key = key_of(ailb)
+        assert "$AILB_API_KEY" in ailb.output
+        assert "No key is asked for" not in ailb.output
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            ask(place["HTTP_PORT"])
+        url = f"http://127.0.0.1:{place['HTTP_PORT']}/v1/chat/completions"
+        assert ask_at(url, key)["choices"]
+    # The key stays, and is not shown again.
+    with Ailb("up", directory=tmp_path, environment=place) as ailb:
+        ailb.until(READY)
+        assert key_of(ailb) is None
+        assert ask_at(url, key)["choices"]
+
+
+def test_on_loopback_it_says_that_it_is_open(tmp_path: Path, place: dict[str, object]) -> None:
+    with Ailb("up", directory=tmp_path, environment=place) as ailb:
+        ailb.until(READY)
+        assert "No key is asked for" in ailb.output
+
+
+@pytest.mark.parametrize("command", ["up", "serve"])
+def test_an_open_server_for_others_must_be_meant(tmp_path: Path, command: str) -> None:
+    environment = {"HOST": "0.0.0.0", "REQUIRE_API_KEY": "false"}  # noqa: S104
+    with Ailb(command, directory=tmp_path, environment=environment) as ailb:
+        assert ailb.ends() == 2
+    assert "ALLOW_UNAUTHENTICATED=true" in ailb.output
 
 
 @pytest.mark.parametrize("name", ["HTTP_PORT", "GRPC_PORT", "METRICS_PORT"])
@@ -217,18 +258,31 @@ def test_serve_can_be_ended_while_it_starts(tmp_path: Path, number: signal.Signa
     assert "was not reachable" not in ailb.output
 
 
-def test_serve_answers_on_grpc_alone(tmp_path: Path, postgres_dsn: str) -> None:
+def test_serve_answers_on_grpc_alone_and_asks_for_keys(tmp_path: Path, postgres_dsn: str) -> None:
     port = free_port()
     environment = {"DATABASE_URL": postgres_dsn, "DEMO_PROVIDER": "true", "GRPC_PORT": port}
     with Ailb("serve", directory=tmp_path, environment=environment) as ailb:
         ailb.until("serves on")
-        with Ailb("chat", "hello", "--target", f"127.0.0.1:{port}", directory=tmp_path) as client:
+        ailb.until("ailb keys bootstrap")
+        with Ailb("keys", "bootstrap", directory=tmp_path, environment=environment) as made:
+            assert made.ends() == 0
+        key = {"AILB_API_KEY": made.output.splitlines()[-1]}
+        chat = ("chat", "hello", "--target", f"127.0.0.1:{port}")
+        with Ailb(*chat, directory=tmp_path, environment=key) as client:
             assert client.ends() == 0
         assert "[demo]" in client.output
+        with Ailb(*chat, directory=tmp_path) as client:
+            assert client.ends() == 1
+        assert "API key is needed" in client.output
         ailb.interrupt()
         assert ailb.ends() == 0
     json_lines = [json.loads(line) for line in ailb.output.splitlines()]
     assert json_lines[-1]["message"] == "stopped"
+    with Ailb("serve", directory=tmp_path, environment=environment) as ailb:
+        ailb.until("serves on")
+        ailb.interrupt()
+        assert ailb.ends() == 0
+    assert "bootstrap" not in ailb.output
 
 
 def test_migrate_says_what_it_did(tmp_path: Path, postgres_dsn: str) -> None:

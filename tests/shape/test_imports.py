@@ -13,11 +13,15 @@ import pytest
 from tests.shape.sources import REPOSITORY, Source, sources
 
 SERVER = {source.module: source for source in sources("ailb_server")}
-STARTS = ("ailb_server.__main__", "ailb_server.demo.__main__")
+STARTS = (
+    "ailb_server.__main__",
+    "ailb_server.demo.__main__",
+    "ailb_server.embedding.worker",
+)
 HEAVY = {
     *("grpc", "google.protobuf", "ailb", "betterproto2", "aiohttp", "openai", "anthropic"),
     *("asyncpg", "pgvector", "uvloop", "pydantic", "pydantic_settings", "prometheus_client"),
-    *("yaml", "numpy"),
+    *("yaml", "numpy", "onnxruntime", "tokenizers", "huggingface_hub", "tqdm"),
 }
 
 

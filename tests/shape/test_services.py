@@ -11,7 +11,8 @@ import yaml
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
-from ailb_server.app.services import core_services, knowledge_services
+from ailb_server.app import services as composition
+from ailb_server.server import Register
 from tests.shape.sources import REPOSITORY
 
 ENVOY = yaml.safe_load((REPOSITORY / "envoy" / "envoy.yaml").read_text(encoding="utf-8"))
@@ -73,16 +74,21 @@ MANAGER = ENVOY["static_resources"]["listeners"][0]["filter_chains"][0]["filters
 
 def test_every_rpc_is_implemented_and_registered() -> None:
     server = Recorder()
-    for registered in (core_services, knowledge_services):
-        parameters = inspect.signature(registered).parameters.values()
-        blank = [parameter.annotation.__new__(parameter.annotation) for parameter in parameters]
-        for register in registered(*blank):
-            register(cast("Any", server))
+    for register in registers():
+        register(cast("Any", server))
     wanted = {f"/{s.full_name}/{method.name}" for s in SERVICES for method in s.methods}
     assert server.behaviors.keys() == wanted
     # What is only inherited is the generated method, which answers UNIMPLEMENTED.
     generated = [name for name, b in server.behaviors.items() if not ours(b)]
     assert generated == []
+
+
+def registers() -> Iterator[Register]:
+    """Of every function of the composition that makes services, called with blanks."""
+    for name, make in inspect.getmembers(composition, inspect.isfunction):
+        if name.endswith("_services"):
+            parameters = inspect.signature(make).parameters.values()
+            yield from make(*(p.annotation.__new__(p.annotation) for p in parameters))
 
 
 def ours(behavior: Any) -> bool:

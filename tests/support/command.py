@@ -21,13 +21,18 @@ class Ailb:
     def __init__(
         self, *arguments: str, directory: Path, environment: Mapping[str, object] | None = None
     ) -> None:
-        clean = {
-            name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ
-        }
+        # With PYTHONPATH, which says whose code a checkout beside the installed one tests.
+        kept = ("PATH", "HOME", "TMPDIR", "PYTHONPATH")
+        clean = {name: os.environ[name] for name in kept if name in os.environ}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ailb_server", *arguments],
             cwd=directory,
-            env={**clean, **{name: str(value) for name, value in (environment or {}).items()}},
+            # No test fetches a model.
+            env={
+                **clean,
+                "EMBEDDING_BACKEND": "none",
+                **{name: str(value) for name, value in (environment or {}).items()},
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -1,10 +1,8 @@
-"""An embedder for tests: texts that share words are near each other, and nothing is learnt."""
+"""An embedder without a model: texts that share words have similar vectors."""
 
 import asyncio
-import hashlib
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from hashlib import blake2b
 
 import numpy as np
 
@@ -14,39 +12,31 @@ from ailb_server.domain.errors import EmbedderUnavailableError
 DIMENSION = 64
 
 
-@dataclass
 class HashingEmbedder:
-    """Each word is a direction, chosen by its hash and the model's name.
+    """Deterministic. `down` makes it fail, `slow` never answer; `asked` are all texts it got."""
 
-    `fails`: as if the worker were down. `space` None: as if it had not started. `wait` is awaited
-    before each answer; `texts` are all that were asked for.
-    """
-
-    space: EmbeddingSpace | None = field(
-        default_factory=lambda: EmbeddingSpace("hashing", DIMENSION)
-    )
-    fails: bool = False
-    wait: asyncio.Event | None = None
-    texts: list[str] = field(default_factory=list)
+    def __init__(self, model: str = "hashing", dimension: int = DIMENSION) -> None:
+        self.space: EmbeddingSpace | None = EmbeddingSpace(model, dimension)
+        self.asked: list[str] = []
+        self.down = False
+        self.slow = False
 
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
-        if self.wait is not None:
-            await self.wait.wait()
-        if self.fails or self.space is None:
+        """One vector of length 1 for each text."""
+        self.asked.extend(texts)
+        if self.slow:
+            await asyncio.Event().wait()
+        if self.down or self.space is None:
             raise EmbedderUnavailableError("The embedder is down.")
-        self.texts.extend(texts)
-        return [vector_of(text, self.space) for text in texts]
+        return [self.vector(text) for text in texts]
 
-
-def vector_of(text: str, space: EmbeddingSpace) -> Vector:
-    """Of the length 1, unless the text has no word: then it is 1 in the first direction."""
-    total = np.zeros(space.dimension, dtype=np.float32)
-    for word in re.findall(r"\w+", text.lower()):
-        seed = hashlib.sha256(f"{space.model}\0{word}".encode()).digest()[:8]
-        total += np.random.default_rng(int.from_bytes(seed, "big")).standard_normal(
-            space.dimension, dtype=np.float32
-        )
-    if not total.any():
-        total[0] = 1
-    unit: Vector = total / np.float32(np.linalg.norm(total))
-    return unit
+    def vector(self, text: str) -> Vector:
+        """The sum of its words' vectors, each drawn from the word's hash and the model's name."""
+        assert self.space is not None
+        total = np.zeros(self.space.dimension, dtype=np.float32)
+        for word in text.lower().split() or [""]:
+            digest = blake2b(f"{self.space.model} {word.strip('?.,!')}".encode(), digest_size=8)
+            rng = np.random.default_rng(int.from_bytes(digest.digest(), "little"))
+            total += rng.standard_normal(self.space.dimension).astype(np.float32)
+        unit: Vector = total / np.linalg.norm(total)
+        return unit

@@ -1,13 +1,14 @@
 """The whole path for tests: Envoy, the gateway, and demo servers that can be watched."""
 
 import asyncio
+import json
 import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from pydantic import SecretStr
 
@@ -36,11 +37,17 @@ class Upstream:
         """The newest chat request."""
         return [r for r in self.received if r.path.endswith("/chat/completions")][-1]
 
+    def last_fields(self) -> dict[str, Any]:
+        """The newest chat request's JSON."""
+        fields: dict[str, Any] = json.loads(self.last().body)
+        return fields
+
 
 class Stack:
     """Everything up on free ports. `upstreams` are providers, each with the demo's models.
 
-    `settings` are fields of Settings; timeouts are short unless they say otherwise.
+    `settings` are fields of Settings; timeouts are short and no key is asked for unless they say
+    otherwise.
     """
 
     def __init__(
@@ -52,7 +59,7 @@ class Stack:
         aliases: Mapping[str, tuple[str, ...]] | None = None,
         extra: tuple[ProviderSettings, ...] = (),
     ) -> None:
-        self._database_url = database_url
+        self.dsn = database_url
         self.upstreams = {name: Upstream(name) for name in upstreams}
         short = {
             "connect_timeout_s": 1,
@@ -61,6 +68,9 @@ class Stack:
             "total_timeout_s": 8,
             "drain_timeout_s": 10,
             "rate_limit_wait_s": 0,
+            # A process of half a second's start for each stack; tests that need it ask for it.
+            "embedding_backend": "none",
+            "require_api_key": False,
         }
         self._settings = Settings.model_validate({**short, **(settings or {})})
         self._aliases = aliases or {}
@@ -99,7 +109,7 @@ class Stack:
     def _start(self) -> None:
         providers = tuple(self._provider(u) for u in self.upstreams.values())
         configuration = Configuration(self._settings, (*providers, *self._extra), self._aliases)
-        self.gateway = Gateway(configuration, self._database_url, REPOSITORY / "migrations")
+        self.gateway = Gateway(configuration, self.dsn, REPOSITORY / "migrations")
         port = self.loop.run(self.gateway.start(port=0))
         self._stack.callback(lambda: self.loop.run(self.gateway.close()))
         self.grpc = f"127.0.0.1:{port}"

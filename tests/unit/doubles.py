@@ -105,6 +105,10 @@ class FakeContext:
     trailing: dict[str, Any] = field(default_factory=dict)
 
     time_left_s: float | None = None
+    caller: str = "ipv4:192.0.2.7:5000"
+
+    def peer(self) -> str:
+        return self.caller
 
     def time_remaining(self) -> float | None:
         return self.time_left_s

@@ -18,10 +18,13 @@ from ailb_server.api.messages.fields import (
     text,
     whole,
 )
+from ailb_server.api.messages.sources import sources_of
 from ailb_server.api.messages.structs import struct_if_any
 from ailb_server.domain.chat import JsonObject, TokenUsage
 
-_ANSWER = frozenset({"id", "object", "created", "model", "choices", "usage", "system_fingerprint"})
+_ANSWER = frozenset(
+    {"id", "object", "created", "model", "choices", "usage", "system_fingerprint", "ailb"}
+)
 _CHOICE = frozenset({"index", "message", "delta", "finish_reason", "logprobs"})
 _USAGE_DETAILS: Mapping[str, frozenset[str]] = {
     "prompt_tokens_details": frozenset({"cached_tokens", "cache_write_tokens"}),
@@ -41,6 +44,7 @@ def completion_of(answer: JsonObject, usage: TokenUsage | None) -> pb.ChatComple
         usage=_usage(usage),
         system_fingerprint=_fingerprint(answer),
         additional_fields=struct_if_any(_rest(answer)),
+        sources=sources_of(answer),
     )
 
 
@@ -61,6 +65,7 @@ class ChunkReader:
             usage=_usage(usage),
             system_fingerprint=_fingerprint(event),
             additional_fields=struct_if_any(_rest(event)),
+            sources=sources_of(event),
         )
 
     def _choice(self, choice: JsonObject, position: int) -> pb.ChoiceDelta:

@@ -11,7 +11,7 @@ from ailb_server.api.messages.request_tools import (
     tool_choice_json,
     tool_json,
 )
-from ailb_server.api.messages.structs import additional, number
+from ailb_server.api.messages.structs import additional, json_of, number
 from ailb_server.api.openai_wire import parse_chat_request
 from ailb_server.domain.chat import ChatRequest, JsonObject
 
@@ -26,9 +26,14 @@ _PLAIN = frozenset(
         "seed",
         "user",
         "parallel_tool_calls",
+        "session_id",
+        "rag_collection",
+        "rag_top_k",
     }
 )
-_NUMBERS = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty"})
+_NUMBERS = frozenset(
+    {"temperature", "top_p", "presence_penalty", "frequency_penalty", "rag_min_score"}
+)
 # Which method is called says whether the answer streams; usage is always told.
 _NOT_ADDITIONAL = frozenset(pb.ChatCompletionParameters.DESCRIPTOR.fields_by_name) | {
     "stream",
@@ -97,4 +102,6 @@ def _choices(parameters: pb.ChatCompletionParameters) -> JsonObject:
         fields["reasoning_effort"] = enum_name(
             names.EFFORTS, parameters.reasoning_effort, "reasoning_effort"
         )
+    if parameters.HasField("rag_filter"):
+        fields["rag_filter"] = json_of(parameters.rag_filter, "rag_filter")
     return {name: value for name, value in fields.items() if value is not None}

@@ -21,8 +21,8 @@ from ailb_server.knowledge.cache import ResultCache
 from ailb_server.knowledge.retrieval import Found, Retriever
 from ailb_server.storage.knowledge_vectors import PostgresKnowledge
 from ailb_server.storage.pool import Store
-from tests.support.hashing_embedder import HashingEmbedder
 from tests.support.postgres import sql
+from tests.support.word_embedder import HashingEmbedder
 
 MINE, OTHER = 1, 2
 

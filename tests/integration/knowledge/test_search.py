@@ -10,7 +10,7 @@ from ailb_server.domain.embedding import EmbeddingSpace
 from ailb_server.domain.errors import EmbeddingMismatchError, NotFoundError
 from ailb_server.domain.knowledge import NewChunk, NewCollection
 from tests.integration.knowledge.conftest import MINE, Shelf, ids, new_document
-from tests.support.hashing_embedder import HashingEmbedder
+from tests.support.word_embedder import HashingEmbedder
 
 
 async def test_finds_by_words_and_by_meaning(shelf: Shelf) -> None:

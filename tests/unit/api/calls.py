@@ -5,13 +5,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from ailb_server.api.edge import Call, current_call
+from ailb_server.domain.principal import ANYONE, Principal
 from tests.unit.doubles import FakeContext
 
 
 @contextmanager
-def running(*, rest: bool = False) -> Iterator[Any]:
+def running(*, rest: bool = False, principal: Principal = ANYONE) -> Iterator[Any]:
     """A call with the id `r-1`, as the edge would have begun it: gives its context."""
-    token = current_call.set(Call("r-1", rest))
+    token = current_call.set(Call("r-1", rest, principal=principal))
     try:
         yield FakeContext()
     finally:

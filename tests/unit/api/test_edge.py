@@ -9,7 +9,7 @@ import grpc
 import pytest
 from typing_extensions import override
 
-from ailb_server.api.edge import Call, Edge, call_of, current_call
+from ailb_server.api.edge import Call, Edge, arrival, current_call
 from ailb_server.domain.errors import ModelNotFoundError, OverloadedError
 from ailb_server.telemetry import logs
 from tests.unit.doubles import FakeContext
@@ -54,13 +54,13 @@ async def test_a_call_knows_its_id() -> None:
 @pytest.mark.parametrize("fit", ["a", "A-b_C.9:z", "f" * 128])
 def test_a_fit_request_id_is_kept(fit: str) -> None:
     context: Any = FakeContext([("x-request-id", fit)])
-    assert call_of(context) == Call(fit, rest=False)
+    assert arrival(context)[0] == Call(fit, rest=False)
 
 
 @pytest.mark.parametrize("unfit", ["", "a b", "a\nb", "ä", "<script>", "f" * 129])
 def test_an_unfit_request_id_is_replaced(unfit: str) -> None:
     context: Any = FakeContext([("x-request-id", unfit)])
-    one, two = call_of(context), call_of(context)
+    one, two = arrival(context)[0], arrival(context)[0]
     assert len(one.request_id) == 32
     assert one.request_id != two.request_id
     assert one.request_id not in ("", unfit)
@@ -68,9 +68,9 @@ def test_an_unfit_request_id_is_replaced(unfit: str) -> None:
 
 def test_a_rest_call_is_known_by_envoys_header() -> None:
     context: Any = FakeContext([_REST])
-    assert call_of(context).rest
+    assert arrival(context)[0].rest
     without: Any = FakeContext()
-    assert not call_of(without).rest
+    assert not arrival(without)[0].rest
 
 
 async def test_an_error_ends_the_call_with_its_status_and_details() -> None:

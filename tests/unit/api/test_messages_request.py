@@ -68,6 +68,10 @@ def test_a_stream_always_tells_usage() -> None:
         ("stop", ["a", "b"]),
         ("logit_bias", {"50256": -100.0, "11": 0.5}),
         ("metadata", {"b": "2", "a": "1"}),
+        ("session_id", "alice-7"),
+        ("rag_collection", "manuals"),
+        ("rag_top_k", 5),
+        ("rag_min_score", 0.25),
     ],
 )
 def test_what_is_set_is_sent(name: str, value: Any) -> None:
@@ -80,6 +84,7 @@ def test_every_field_has_a_test() -> None:
         "max_tokens", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs",
         "top_logprobs", "seed", "user", "tools", "tool_choice", "parallel_tool_calls",
         "response_format", "reasoning_effort", "metadata", "additional_parameters",
+        "session_id", "rag_collection", "rag_top_k", "rag_filter", "rag_min_score",
     }  # fmt: skip
     assert tested == set(pb.ChatCompletionParameters.DESCRIPTOR.fields_by_name)
 
@@ -281,12 +286,16 @@ def test_every_enum_value_but_unspecified_has_a_name() -> None:
     assert set(names.FINISH_REASONS.values()) == set(pb.FinishReason.values()) - {0}
 
 
+def test_a_filter_is_sent() -> None:
+    assert _sent(rag_filter=struct_of({"lang": "en"}))["rag_filter"] == {"lang": "en"}
+
+
 def test_additional_parameters_travel_along() -> None:
-    more = struct_of({"top_k": 5, "session_id": "s", "min_p": 0.1, "provider": {"order": ["a"]}})
+    more = struct_of({"top_k": 5, "min_p": 0.1, "provider": {"order": ["a"]}})
     request = chat_request(_parameters(additional_parameters=more), stream=False)
     sent = orjson.loads(request.body)
     assert (sent["top_k"], sent["min_p"], sent["provider"]) == (5, 0.1, {"order": ["a"]})
-    assert request.own_fields == {"session_id"}
+    assert request.own_fields == frozenset()
 
 
 @pytest.mark.parametrize(

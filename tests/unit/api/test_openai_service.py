@@ -20,7 +20,7 @@ from ailb_server.domain.errors import (
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.chat import ChatAnswer
 from tests.unit.api.calls import running
-from tests.unit.doubles import FakeContext, FakeProvider, Observer, chat, chunk
+from tests.unit.doubles import FakeContext, FakeProvider, Observer, chunk
 from tests.unit.pipeline.chats import pipeline_over
 
 _ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -64,8 +64,8 @@ async def test_a_stream_is_relayed_as_events() -> None:
 async def test_ignored_parameters_are_told() -> None:
     provider = FakeProvider(says=[chunk()], ignored=("seed",))
     with running(rest=True) as context:
-        await _bodies(provider, context, session_id="s", rag_top_k=3, seed=1)
-    assert context.initial["x-ailb-ignored-params"] == "rag_top_k,seed,session_id"
+        await _bodies(provider, context, session_id="s", seed=1)
+    assert context.initial["x-ailb-ignored-params"] == "seed,session_id"
 
 
 async def test_an_error_before_the_answer_is_openais() -> None:
@@ -124,6 +124,6 @@ async def test_a_grpc_caller_gets_errors_as_grpc_has_them() -> None:
 
 def test_metadata_is_printable_whatever_a_model_is_called() -> None:
     answer = ChatAnswer(Target("p", "mödel\n😀\x7f"), 0.0012, cast("Any", None))
-    metadata = dict(answer_metadata(Call("r", rest=True), chat(), answer))
+    metadata = dict(answer_metadata(Call("r", rest=True), answer))
     assert all(value.isascii() and value.isprintable() for value in metadata.values())
     assert metadata["x-ailb-overhead-ms"] == "1.20"

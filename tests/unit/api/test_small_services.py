@@ -9,7 +9,13 @@ from ailb.v1 import health_pb2, health_service_pb2, metrics_service_pb2, model_s
 from ailb_server.api.health_service import HealthService, Instance
 from ailb_server.api.metrics_service import MetricsService
 from ailb_server.api.model_service import ModelService
-from ailb_server.domain.errors import ModelNotFoundError, StorageUnavailableError
+from ailb_server.domain.errors import (
+    ModelNotFoundError,
+    PermissionDeniedError,
+    StorageUnavailableError,
+)
+from ailb_server.domain.health import PartHealth
+from ailb_server.domain.principal import Principal
 from ailb_server.domain.target import Target
 from ailb_server.routing.catalogue import Catalogue, Declaration
 from ailb_server.routing.ledger import DOWN_AFTER, Ledger
@@ -31,7 +37,8 @@ def _catalogue(ledger: Ledger, *providers: str) -> Catalogue:
 
 async def test_models_are_listed_in_openais_shape() -> None:
     service = ModelService(_catalogue(Ledger(), "q", "p"))
-    listed = await service.ListModels(model_service_pb2.ListModelsRequest(), _ANY)
+    with running():
+        listed = await service.ListModels(model_service_pb2.ListModelsRequest(), _ANY)
     assert listed.object == "list"
     told = [(model.id, model.object, model.owned_by) for model in listed.data]
     assert told == [
@@ -46,14 +53,24 @@ async def test_models_are_listed_in_openais_shape() -> None:
 @pytest.mark.parametrize("name", ["p/m:1", "p/shared", "an-alias"])
 async def test_a_model_is_found_by_any_of_its_names(name: str) -> None:
     service = ModelService(_catalogue(Ledger(), "p"))
-    model = await service.GetModel(model_service_pb2.GetModelRequest(id=name), _ANY)
+    with running():
+        model = await service.GetModel(model_service_pb2.GetModelRequest(id=name), _ANY)
     assert (model.id, model.object) == (name, "model")
 
 
 async def test_an_unknown_model_is_not_found() -> None:
     service = ModelService(_catalogue(Ledger(), "p"))
-    with pytest.raises(ModelNotFoundError):
+    with running(), pytest.raises(ModelNotFoundError):
         await service.GetModel(model_service_pb2.GetModelRequest(id="nope"), _ANY)
+
+
+async def test_a_key_is_shown_what_it_may_use() -> None:
+    service = ModelService(_catalogue(Ledger(), "p"))
+    with running(principal=Principal(allowed_models=("an-*",))):
+        listed = await service.ListModels(model_service_pb2.ListModelsRequest(), _ANY)
+        assert [model.id for model in listed.data] == ["an-alias"]
+        with pytest.raises(PermissionDeniedError):
+            await service.GetModel(model_service_pb2.GetModelRequest(id="shared"), _ANY)
 
 
 async def _up() -> None:
@@ -103,6 +120,27 @@ async def test_health_is_what_its_parts_make_it(
     }
     assert context.initial["x-request-id"] == "r-1"
     assert context.initial.get("x-http-status") == status
+
+
+@pytest.mark.parametrize(
+    ("part", "own", "whole"),
+    [
+        (PartHealth("embedder"), _OK, _OK),
+        (PartHealth("embedder", "starting"), _DEGRADED, _DEGRADED),
+        (PartHealth("embedder", "no such model", works=False), _DOWN, _DEGRADED),
+    ],
+)
+async def test_what_chats_do_without_degrades_and_no_more(
+    part: PartHealth, own: health_pb2.HealthState.ValueType, whole: health_pb2.HealthState.ValueType
+) -> None:
+    instance = Instance("ailb-1", "1.2", lambda: False)
+    service = HealthService(instance, _catalogue(Ledger(), "p"), _up, [lambda: part])
+    with running() as context:
+        health = await service.GetHealth(health_service_pb2.GetHealthRequest(), context)
+    found = {c.name: (c.state, c.detail) for c in health.components}
+    assert found["embedder"] == (own, part.problem)
+    assert health.state == whole
+    assert context.initial.get("x-http-status") is None
 
 
 async def test_no_provider_is_down() -> None:

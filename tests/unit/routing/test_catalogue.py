@@ -108,3 +108,10 @@ async def test_an_alias_for_nothing_is_told_once(caplog: pytest.LogCaptureFixtur
     await catalogue.refresh()
     await catalogue.refresh()
     assert caplog.text.count("the alias smart stands for nothing") == 1
+
+
+async def test_a_provider_without_chats_says_nothing_of_them() -> None:
+    local = Declaration("local", "ailb", FakeProvider("local"), ("embedder",), chats=False)
+    catalogue = Catalogue([_declared(FakeProvider("p"), "m"), local], Ledger())
+    assert [health.provider for health in catalogue.health()] == ["p"]
+    assert set(catalogue.table.models) == {"m", "embedder"}

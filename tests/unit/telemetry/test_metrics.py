@@ -62,3 +62,21 @@ def test_instances_do_not_share_metrics() -> None:
     one, two = Metrics("1", "0"), Metrics("2", "0")
     one.active.inc()
     assert two.registry.get_sample_value("ailb_active_chats") == 0
+
+
+def test_embedding_is_told_by_lane() -> None:
+    metrics = Metrics("ailb-1", "0")
+    metrics.embedding.embedded("query", "ok", 0.01)
+    metrics.embedding.texts("bulk", cached=2, computed=3)
+    metrics.embedding.waiting("bulk", 7)
+    families = _families(metrics)
+    (requests,) = [s for s in families["ailb_embedding_requests"].samples if s.value == 1][:1]
+    assert requests.labels == {"lane": "query", "outcome": "ok"}
+    texts = {
+        (s.labels["lane"], s.labels["source"]): s.value
+        for s in families["ailb_embedding_texts"].samples
+        if s.name.endswith("_total")
+    }
+    assert texts == {("bulk", "cache"): 2, ("bulk", "model"): 3}
+    (waiting,) = families["ailb_embedding_waiting_texts"].samples
+    assert (waiting.labels, waiting.value) == ({"lane": "bulk"}, 7)

@@ -1,0 +1,86 @@
+"""Providers, the catalogue of their models, and a pipeline over them."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from ailb_server.api.stats_service import StatsService
+from ailb_server.app.embedding import (
+    Embedders,
+    local_declaration,
+    local_provider,
+    open_embedders,
+    start_local_embedder,
+)
+from ailb_server.app.providers import (
+    Provider,
+    aliases,
+    declaration,
+    dispatch_rules,
+    limits,
+    provider_of,
+)
+from ailb_server.pipeline.chat import ChatPipeline
+from ailb_server.pipeline.counting import TokenCounting
+from ailb_server.pipeline.metering import Metering
+from ailb_server.providers.anthropic import AnthropicProvider
+from ailb_server.routing.catalogue import Catalogue
+from ailb_server.routing.dispatcher import Dispatcher
+from ailb_server.routing.ledger import Ledger, LedgerRules
+from ailb_server.routing.router import Router, RouterDefaults
+from ailb_server.settings import Configuration, ProviderSettings
+from ailb_server.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRouting:
+    """`pipeline` has no context yet: the embedders ask it too."""
+
+    catalogue: Catalogue
+    pipeline: ChatPipeline
+    counting: TokenCounting
+    stats: StatsService
+    embedders: Embedders
+
+
+def open_routing(
+    configuration: Configuration,
+    configured: Sequence[ProviderSettings],
+    metrics: Metrics,
+    closing: AsyncExitStack,
+) -> OpenRouting:
+    """`configured` are the providers, the demo among them. No connection is opened yet."""
+    settings = configuration.settings
+    ledger = Ledger(LedgerRules(limits={p.name: limits(p) for p in configured}))
+    providers = {p.name: _opened(p, configuration, closing) for p in configured}
+    declarations = [
+        declaration(p, providers[p.name], list_prices=settings.list_prices) for p in configured
+    ]
+    counters = {n: p for n, p in providers.items() if isinstance(p, AnthropicProvider)}
+    local = start_local_embedder(settings, metrics.embedding, closing)
+    if served := local_provider(settings, local, providers.keys()):
+        providers[served.name] = served
+        declarations.append(local_declaration(served))
+    catalogue = Catalogue(declarations, ledger, aliases(configuration.aliases))
+    defaults = RouterDefaults(settings.routing_strategy, settings.hedge_after_s)
+    router = Router(catalogue, ledger, defaults)
+    pipeline = ChatPipeline(
+        router=router,
+        dispatcher=Dispatcher(providers, ledger, metrics.attempt, dispatch_rules(settings)),
+        observer=Metering(metrics),
+    )
+    return OpenRouting(
+        catalogue=catalogue,
+        pipeline=pipeline,
+        counting=TokenCounting(catalogue, counters),
+        stats=StatsService(settings.routing_strategy, ledger.snapshot, router.decisions.snapshot),
+        embedders=open_embedders(settings, local, pipeline, metrics.embedding, closing),
+    )
+
+
+def _opened(
+    settings: ProviderSettings, configuration: Configuration, closing: AsyncExitStack
+) -> Provider:
+    provider = provider_of(settings, configuration.settings)
+    closing.push_async_callback(provider.close)
+    return provider

@@ -1,0 +1,26 @@
+"""The configuration of a command, or its end."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from ailb_server.settings import Configuration
+
+
+def configured(log_format: str) -> "Configuration":
+    """Reads the settings and sets up the log; ends the command with status 2 and a line for each
+    fault. `log_format` is what LOG_FORMAT is by default."""
+    from ailb_server.settings import SettingsError, load
+    from ailb_server.telemetry import logs
+
+    try:
+        configuration = load()
+    except SettingsError as error:
+        for fault in error.faults:
+            typer.echo(fault, err=True)
+        raise typer.Exit(2) from None
+    settings = configuration.settings
+    chosen = settings.log_format or log_format
+    logs.configure(settings.log_level, "json" if chosen == "json" else "text")
+    return configuration

@@ -1,0 +1,252 @@
+"""`ailb keys`: API keys of a running AILB, by its gRPC server. `bootstrap` needs the database only.
+
+Imports gRPC only once a command is called.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ailb_server.cli.configured import configured
+
+if TYPE_CHECKING:
+    from ailb.v1 import api_key_pb2
+
+_TIMEOUT_S = 10.0
+_COLUMNS = ("ID", "TENANT", "NAME", "SECRET", "ROLE", "STATE", "MODELS")
+
+keys = typer.Typer(
+    help="Makes, lists, changes, rotates and revokes API keys. Needs one with the role admin.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Id = Annotated[int, typer.Argument(help="The key's number, as `ailb keys list` tells it.", min=1)]
+Terms = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="WHAT=VALUE",
+        help="May be repeated. model=PATTERN and collection=PATTERN (both several times; * is a"
+        " wildcard), rpm=N, tpm=N, concurrent=N, budget=USD a month, expires=30d or 2030-01-31,"
+        " note.KEY=TEXT.",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """Whom the commands ask."""
+
+    target: str
+    api_key: str | None
+    tls: bool
+
+
+@keys.callback()
+def _server(
+    context: typer.Context,
+    *,
+    target: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="AILB's gRPC server.")
+    ] = "localhost:50051",
+    api_key: Annotated[
+        str | None,
+        typer.Option(envvar="AILB_API_KEY", help="A key with the role admin.", show_default=False),
+    ] = None,
+    tls: Annotated[bool, typer.Option("--tls", help="Encrypts the connection.")] = False,
+) -> None:
+    # gRPC reads it as it is imported; its own log would be mixed into the output.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    context.obj = _Server(target, api_key, tls)
+
+
+@keys.command()
+def create(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Its name, for people.")],
+    *,
+    tenant: Annotated[str, typer.Option(help="Whom it belongs to; made if missing.")] = "default",
+    role: Annotated[str, typer.Option(help="user, admin or module.")] = "user",
+    terms: Terms = None,
+) -> None:
+    """Makes a key and prints its secret, which nobody can show again, to standard output."""
+    from ailb.v1 import api_key_service_pb2 as pb
+    from ailb_server.cli.key_terms import fill, role_number
+
+    with _complaining(), _asking(context) as ask:
+        request = pb.CreateApiKeyRequest(name=name, tenant=tenant, role=role_number(role))
+        fill(request, terms or ())
+        _hand_over(ask("CreateApiKey", request, pb.CreateApiKeyResponse))
+
+
+@keys.command("list")
+def list_keys(
+    context: typer.Context,
+    *,
+    tenant: Annotated[str, typer.Option(help="Only this tenant's.")] = "",
+    all_keys: Annotated[bool, typer.Option("--all", help="Also those that were revoked.")] = False,
+) -> None:
+    """Lists the keys."""
+    from ailb.v1 import api_key_service_pb2 as pb
+
+    found: list[api_key_pb2.ApiKey] = []
+    with _complaining(), _asking(context) as ask:
+        token, more = "", True
+        while more:
+            request = pb.ListApiKeysRequest(
+                page_size=1000, page_token=token, tenant=tenant, show_revoked=all_keys
+            )
+            page = ask("ListApiKeys", request, pb.ListApiKeysResponse)
+            found.extend(page.api_keys)
+            token = page.next_page_token
+            more = bool(token)
+    _print_table([_COLUMNS, *(_row(key) for key in found)])
+
+
+@keys.command()
+def get(context: typer.Context, key: Id) -> None:
+    """Prints a key, without its secret, as JSON."""
+    from ailb.v1 import api_key_service_pb2 as pb
+
+    with _complaining(), _asking(context) as ask:
+        _print_json(ask("GetApiKey", pb.GetApiKeyRequest(id=key), pb.GetApiKeyResponse).api_key)
+
+
+@keys.command()
+def update(
+    context: typer.Context,
+    key: Id,
+    *,
+    name: Annotated[str | None, typer.Option(help="Another name.")] = None,
+    terms: Terms = None,
+    clear: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHAT",
+            help="Takes away: model, collection, rpm, tpm, concurrent, budget, expires, note.",
+        ),
+    ] = None,
+) -> None:
+    """Changes a key and prints it as JSON."""
+    from ailb.v1 import api_key_service_pb2 as pb
+    from ailb_server.cli.key_terms import cleared, fill
+
+    with _complaining(), _asking(context) as ask:
+        request = pb.UpdateApiKeyRequest(id=key, name=name, clear=cleared(clear or ()))
+        fill(request, terms or ())
+        _print_json(ask("UpdateApiKey", request, pb.UpdateApiKeyResponse).api_key)
+
+
+@keys.command()
+def rotate(
+    context: typer.Context,
+    key: Id,
+    *,
+    grace: Annotated[
+        int, typer.Option(metavar="SECONDS", help="How long the secret so far is accepted.")
+    ] = 86_400,
+) -> None:
+    """Gives a key a new secret and prints it to standard output."""
+    from ailb.v1 import api_key_service_pb2 as pb
+
+    with _complaining(), _asking(context) as ask:
+        request = pb.RotateApiKeyRequest(id=key, grace_seconds=grace)
+        _hand_over(ask("RotateApiKey", request, pb.RotateApiKeyResponse))
+
+
+@keys.command()
+def revoke(context: typer.Context, key: Id) -> None:
+    """Takes a key back, for good."""
+    from ailb.v1 import api_key_service_pb2 as pb
+
+    with _complaining(), _asking(context) as ask:
+        ask("RevokeApiKey", pb.RevokeApiKeyRequest(id=key), pb.RevokeApiKeyResponse)
+    typer.echo(f"Key {key} is revoked.", err=True)
+
+
+@keys.command()
+def bootstrap(
+    name: Annotated[str, typer.Option(help="The key's name.")] = "admin",
+) -> None:
+    """Makes a key with the role admin in the database of DATABASE_URL, without a server."""
+    import asyncio
+
+    from ailb_server.cli.bootstrap import make_admin
+
+    sys.exit(asyncio.run(make_admin(configured("text"), name)))
+
+
+@contextlib.contextmanager
+def _complaining() -> Iterator[None]:
+    """One line and status 1 for what went wrong."""
+    import grpc
+
+    try:
+        yield
+    except grpc.RpcError as error:
+        typer.echo(f"ailb: {error.details() or error.code().name}", err=True)
+        raise typer.Exit(1) from None
+    except ValueError as error:
+        typer.echo(f"ailb: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+@contextlib.contextmanager
+def _asking(context: typer.Context) -> Iterator[Callable[[str, Any, Any], Any]]:
+    """What calls a method of ApiKeyService: by its name, a request and the response's class."""
+    import grpc
+
+    server: _Server = context.obj
+    metadata = (("authorization", f"Bearer {server.api_key}"),) if server.api_key else ()
+    opened = (
+        grpc.secure_channel(server.target, grpc.ssl_channel_credentials())
+        if server.tls
+        else grpc.insecure_channel(server.target)
+    )
+    with opened as channel:
+
+        def ask(method: str, request: Any, response: Any) -> Any:
+            call = channel.unary_unary(
+                f"/ailb.v1.ApiKeyService/{method}",
+                type(request).SerializeToString,
+                response.FromString,
+            )
+            return call(request, timeout=_TIMEOUT_S, metadata=metadata)
+
+        yield ask
+
+
+def _hand_over(made: Any) -> None:
+    key = made.api_key
+    typer.echo(
+        f"Key {key.id}, {key.name}, of {key.tenant}. Its secret is shown only now:", err=True
+    )
+    typer.echo(made.secret)
+
+
+def _row(key: "api_key_pb2.ApiKey") -> tuple[str, ...]:
+    from ailb.v1 import api_key_pb2
+
+    role = api_key_pb2.KeyRole.Name(key.role).removeprefix("KEY_ROLE_").lower()
+    state = api_key_pb2.KeyState.Name(key.state).removeprefix("KEY_STATE_").lower()
+    models = ", ".join(key.allowed_models) or "all"
+    return (str(key.id), key.tenant, key.name, f"{key.prefix}…", role, state, models)
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
+
+
+def _print_json(key: "api_key_pb2.ApiKey") -> None:
+    from google.protobuf.json_format import MessageToJson
+
+    typer.echo(MessageToJson(key, preserving_proto_field_name=True))

@@ -1,0 +1,1 @@
+"""Conversations, kept: what a request recalls, and what is remembered of it."""

@@ -1,0 +1,1 @@
+"""Integration tests of keys, on a real Postgres."""
