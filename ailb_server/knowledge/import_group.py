@@ -21,7 +21,6 @@ from ailb_server.knowledge.extraction.extracted import UnreadableError
 from ailb_server.knowledge.import_queue import Extraction, ImportQueue, WorkRules
 from ailb_server.knowledge.ports import KnowledgeStore
 
-
 T = TypeVar("T")
 
 _SETTLE_S = 1.0
