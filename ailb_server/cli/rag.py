@@ -123,28 +123,10 @@ def import_(
     files = find_files(paths, pattern, tally.fail)
     with _service(server) as (service, metadata):
         _find_collection(service, metadata, collection, create=create)
-        started = time.monotonic()
-        try:
-            with _bar(tally, len(files)):
-                Upload(service, metadata, collection, tally, source_prefix).run(files)
-        except KeyboardInterrupt:
-            typer.echo(
-                f"\nstopped: what was sent ({tally.sent} files) goes on being imported. Run the"
-                " same command again for the rest.",
-                err=True,
-            )
-            raise typer.Exit(130) from None
-    _summarise(tally, time.monotonic() - started)
+        with _followed(tally, len(files)):
+            Upload(service, metadata, collection, tally, source_prefix).run(files)
     if tally.failed:
         raise typer.Exit(1)
-
-
-def _summarise(tally: "Tally", seconds: float) -> None:
-    empty = f", {tally.empty} empty" if tally.empty else ""
-    typer.echo(
-        f"{tally.imported} imported, {tally.unchanged} unchanged, {tally.failed} failed{empty};"
-        f" {tally.passages} passages in {seconds:.1f} s"
-    )
 
 
 @app.command()
@@ -250,7 +232,28 @@ def _find_collection(
 
 
 @contextlib.contextmanager
-def _bar(tally: Any, length: int) -> Iterator[None]:
+def _followed(tally: "Tally", files: int) -> Iterator[None]:
+    """A progress bar, and at the end what became of the files; after Ctrl-C, how to go on."""
+    started = time.monotonic()
+    try:
+        with _bar(tally, files):
+            yield
+    except KeyboardInterrupt:
+        typer.echo(
+            f"\nstopped: what was sent ({tally.sent} files) goes on being imported. Run the same"
+            " command again for the rest.",
+            err=True,
+        )
+        raise typer.Exit(130) from None
+    empty = f", {tally.empty} empty" if tally.empty else ""
+    typer.echo(
+        f"{tally.imported} imported, {tally.unchanged} unchanged, {tally.failed} failed{empty};"
+        f" {tally.passages} passages in {time.monotonic() - started:.1f} s"
+    )
+
+
+@contextlib.contextmanager
+def _bar(tally: "Tally", length: int) -> Iterator[None]:
     """Shows how far the files are, how many failed, and how many a second."""
     started = time.monotonic()
     shown: Any = typer.progressbar(length=length, label="Importing", file=sys.stderr)

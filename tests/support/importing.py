@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -97,8 +96,8 @@ class Instance:
             stack.push_async_callback(ended, task)
             yield
 
-    async def collection(self, name: str = "docs", who: Principal = ANYONE, **sizes: Any) -> None:
-        await self.knowledge.create_collection(who.tenant_id, NewCollection(name, **sizes))
+    async def collection(self, name: str = "docs", who: Principal = ANYONE) -> None:
+        await self.knowledge.create_collection(who.tenant_id, NewCollection(name))
 
     async def start(
         self, *documents: DocumentInput, collection: str = "docs", who: Principal = ANYONE

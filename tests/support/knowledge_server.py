@@ -51,9 +51,8 @@ class KnowledgeServer:
         await store.open()
         metrics = KnowledgeMetrics(CollectorRegistry())
         settings = Settings.model_validate({})
-        embedder = self.embedder
-        given = Embedders(embedder, embedder, lambda: PartHealth("embedder"))
-        opened = await open_knowledge(settings, store, self._dsn, given, metrics, closing)
+        embedders = Embedders(self.embedder, self.embedder, lambda: PartHealth("embedder"))
+        opened = await open_knowledge(settings, store, self._dsn, embedders, metrics, closing)
         imports = open_importing(store, opened.store, self.embedder, closing, quick())
         service = KnowledgeService(opened.store, opened.retriever, opened.reindexing, imports)
         server = GrpcServer(Edge(50), knowledge_services(service), max_calls=50)
