@@ -18,10 +18,10 @@ from ailb_server.knowledge.cache import ResultCache
 from ailb_server.knowledge.retrieval import Retriever
 from ailb_server.storage.knowledge_vectors import PostgresKnowledge
 from tests.integration.knowledge.conftest import MINE, Shelf, ids, new_document
-from tests.support.embedder import real_embedder
+from tests.support.embedder import model_directory, real_embedder
 from tests.support.word_embedder import HashingEmbedder
 
-__all__ = ["real_embedder"]
+__all__ = ["model_directory", "real_embedder"]
 
 HERE = Path(__file__).parent / "evaluation"
 DEPTH = 10
