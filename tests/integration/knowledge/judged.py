@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from ailb_server.knowledge.extraction.chunking import Piece
 from ailb_server.knowledge.extraction.content_types import ContentType, Format
 from ailb_server.knowledge.extraction.cutting import CutRules, cut_up
-from ailb_server.knowledge.extraction.chunking import Piece
 
 HERE = Path(__file__).parent / "evaluation"
 DEPTH = 10

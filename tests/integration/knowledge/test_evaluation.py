@@ -106,7 +106,6 @@ async def test_hybrid_is_as_good_as_either(
     figures = ", ".join(f"{way} {value:.4f}" for way, value in got.items())
     assert got["hybrid"] >= max(got["vectors"], got["words"]), figures
     assert got["hybrid"] > 0.8, figures
-    print("FIG", name, figures)
 
 
 async def test_words_alone_are_of_use(shelf: Shelf, store: Store) -> None:
