@@ -79,12 +79,17 @@ def main() -> None:
     """Does what standard input says, until it ends."""
     server = Server(Path(sys.argv[1]))
     try:
-        print(server.dsn, flush=True)
+        _say(server.dsn)
         for line in sys.stdin:
             asyncio.run(server.kill() if line.strip() == "kill" else server.start())
-            print("done", flush=True)
+            _say("done")
     finally:
         server.stop()
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
