@@ -10,6 +10,7 @@ import os
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -17,15 +18,14 @@ from pathlib import Path
 
 from benchmarks.import_traffic import Importer, at_rest, until
 from benchmarks.load import Order, Outcome, without_identity
-from benchmarks.machine import cpu_model, cpu_seconds
+from benchmarks.machine import busy_seconds, cpu_model
 from benchmarks.plan import MAX_REQUESTS, workloads
 from benchmarks.programs import Generator, Program, RunError, ailb, free_ports, post, upstream
 from benchmarks.stopping import StoppedError, stoppable, undisturbed
 from tests.support.embedding import model_at
 
-P99_AIM = 2.0
-
 _WARM_S = 0.3
+_WORKER = b"ailb_server.embedding.worker"
 _INTERRUPTED = 130
 _FACTS = "facts"
 _QUESTION = {
@@ -40,22 +40,27 @@ class Rig:
 
     port: int
     gateway: Program
-    upstream: Program
+    embedder: int
     generator: Generator
     importer: Importer
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """`documents_per_s` is 0 without an import."""
+    """`busy_cpus` is how many CPUs all processes of the machine kept busy."""
 
     outcome: Outcome
-    documents_per_s: float = 0.0
+    busy_cpus: float
 
     @property
     def cpu_ms(self) -> float:
         """The server's CPU time for each chat, imports included."""
         return self.outcome.cpu_s["server"] * 1000 / max(1, self.outcome.done)
+
+    @property
+    def embedder_cpus(self) -> float:
+        """The embedder's share of a CPU."""
+        return self.outcome.cpu_s["embedder"] / self.outcome.window_s
 
 
 @dataclass
@@ -73,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """0, also if the aim is missed: a busy machine is no fault of the code; 1 if a chat failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.import_load", description=__doc__)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each window")
-    parser.add_argument("--repetitions", type=int, default=5, help="pairs of windows for each row")
+    parser.add_argument("--repetitions", type=int, default=3, help="pairs of windows for each row")
     parser.add_argument("--concurrency", default="1,4")
     options = parser.parse_args(arguments)
     levels = [int(level) for level in options.concurrency.split(",")]
@@ -118,14 +123,14 @@ def _start(stack: ExitStack, directory: Path) -> Rig:
         # Else only the first search of each question would be one.
         "RAG_CACHE_SIZE": "0",
     }
-    bare = _begin(stack, lambda: upstream(upstream_port, directory))
+    _begin(stack, lambda: upstream(upstream_port, directory))
     gateway = _begin(
         stack, lambda: ailb((http_port, grpc_port), upstream_port, directory, settings)
     )
     gateway.until_ready(lambda: post(http_port, json.dumps(_QUESTION)) is not None)
     generator = Generator(directory / "generator.log")
     stack.push(generator)
-    return Rig(http_port, gateway, bare, generator, Importer(http_port))
+    return Rig(http_port, gateway, _embedder(gateway), generator, Importer(http_port))
 
 
 def _begin(stack: ExitStack, start: Callable[[], Program]) -> Program:
@@ -147,20 +152,24 @@ def _rows(levels: Sequence[int]) -> Iterator[Row]:
 
 def _quiet(rig: Rig, row: Row, seconds: float) -> Window:
     until(lambda: at_rest(rig.gateway.family), "what was imported is forgotten")
-    return Window(rig.generator.measure(_order(rig, row, seconds)))
+    return _window(rig, row, seconds)
 
 
 def _busy(rig: Rig, row: Row, seconds: float) -> Window:
-    order = _order(rig, row, seconds)
     job = rig.importer.start("large")
-    before = rig.importer.imported(job)
-    outcome = rig.generator.measure(order)
-    state = rig.importer.state(job)
-    if state.get("finished_at"):
+    window = _window(rig, row, seconds)
+    if rig.importer.state(job).get("finished_at"):
         raise RunError("the import was over before the window: take shorter ones")
     rig.importer.end("large")
-    stored = int(state.get("imported", 0)) - before
-    return Window(outcome, stored / (outcome.window_s + order.warm_s))
+    return window
+
+
+def _window(rig: Rig, row: Row, seconds: float) -> Window:
+    order = _order(rig, row, seconds)
+    started, busy = time.perf_counter(), busy_seconds()
+    outcome = rig.generator.measure(order)
+    lasted = time.perf_counter() - started
+    return Window(outcome, (busy_seconds() - busy) / lasted)
 
 
 def _order(rig: Rig, row: Row, seconds: float) -> Order:
@@ -176,14 +185,17 @@ def _order(rig: Rig, row: Row, seconds: float) -> Order:
         warm_s=_WARM_S,
         window_s=seconds,
         max_requests=MAX_REQUESTS,
-        pids={"server": _server(rig)},
+        pids={"server": rig.gateway.pid, "embedder": rig.embedder},
     )
 
 
-def _server(rig: Rig) -> int:
-    """`ailb up` is the server; Envoy and Postgres are its children."""
-    cpu_seconds(rig.gateway.pid)
-    return rig.gateway.pid
+def _embedder(gateway: Program) -> int:
+    """The process with the model."""
+    for process in gateway.family():
+        command = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        if _WORKER in command:
+            return process.pid
+    raise RunError(f"there is no embedding worker:\n{gateway.last_lines()}")
 
 
 def _tell(row: Row) -> None:
@@ -197,8 +209,15 @@ def _tell(row: Row) -> None:
             f"  {name:18} {statistics.median(quiet):8.3f} alone, {statistics.median(busy):8.3f}"
             f" beside an import: {ratio:.2f} x"
         )
-    rate = statistics.median(window.documents_per_s for window in row.busy)
-    print(f"  the import stored {rate:.1f} documents/s meanwhile")
+    embedder = statistics.median(window.embedder_cpus for window in row.busy)
+    quiet_cpus, busy_cpus = (
+        statistics.median(window.busy_cpus for window in windows)
+        for windows in (row.quiet, row.busy)
+    )
+    print(
+        f"  the embedder had {embedder:.2f} CPUs beside the import; all processes of the machine"
+        f" {quiet_cpus:.2f} and {busy_cpus:.2f}"
+    )
 
 
 def _p50(window: Window) -> float:
