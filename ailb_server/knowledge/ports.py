@@ -18,6 +18,7 @@ from ailb_server.domain.knowledge import (
     NewCollection,
     NewDocument,
     StoredChunk,
+    TellingWords,
     Unembedded,
     Word,
     WordQuery,
@@ -99,9 +100,8 @@ class SearchStore(CollectionStore, Protocol):
 
     async def collection_for(
         self, tenant_id: int, name: str, text: str
-    ) -> tuple[Collection, Sequence[str]]:
-        """The collection, and the stems of the text's words that tell most: those that the fewest
-        chunks have. Raises NotFoundError."""
+    ) -> tuple[Collection, TellingWords]:
+        """The collection, and the text's words that tell most in it. Raises NotFoundError."""
         ...
 
     async def with_words(

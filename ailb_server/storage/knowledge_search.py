@@ -10,7 +10,14 @@ from pgvector import HalfVector
 
 from ailb_server.domain.chat import Json
 from ailb_server.domain.embedding import Vector
-from ailb_server.domain.knowledge import Collection, Near, StoredChunk, Word, WordQuery
+from ailb_server.domain.knowledge import (
+    Collection,
+    Near,
+    StoredChunk,
+    TellingWords,
+    Word,
+    WordQuery,
+)
 from ailb_server.storage.connection import Connection, Connections, Row
 from ailb_server.storage.knowledge_documents import PostgresDocuments, storable_json
 from ailb_server.storage.knowledge_nearest import EXACT_UP_TO, MATCHING, nearest, similarities
@@ -50,7 +57,7 @@ class PostgresSearch(PostgresDocuments):
 
     async def collection_for(
         self, tenant_id: int, name: str, text: str
-    ) -> tuple[Collection, Sequence[str]]:
+    ) -> tuple[Collection, TellingWords]:
         """See `knowledge.ports.SearchStore`."""
         async with self._store.connection() as connection:
             row = await connection.fetchrow(
@@ -80,8 +87,10 @@ class PostgresSearch(PostgresDocuments):
                 storable(sought.text),
                 limit,
                 sought.enough,
-                [quoted(lexeme) for lexeme in sought.telling],
+                [quoted(stem) for stem in sought.telling.stems],
                 float(collection.passage_count),
+                sought.telling.others,
+                sought.share,
                 *narrowed,
             )
         return [Word(row["id"], row["document_id"], row["ordinal"]) for row in rows]

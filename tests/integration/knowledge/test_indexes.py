@@ -13,8 +13,8 @@ from ailb_server.storage.knowledge_nearest import nearest
 from ailb_server.storage.knowledge_words import with_words
 from ailb_server.storage.pool import Store
 from tests.integration.knowledge.conftest import MINE, Shelf, new_document
-from tests.support.hashing_embedder import DIMENSION
 from tests.support.postgres import sql
+from tests.support.word_embedder import DIMENSION
 
 RULES = IndexRules(made_above=50, dropped_below=25)
 # Above what a statement of its own is written for.
@@ -142,7 +142,7 @@ async def test_plans_are_on_the_indexes_meant_for_them(
     assert "chunk_vectors_collection" in few
     assert "hnsw" not in few
     for of, text in ((small[5], "common word7"), (big, "common word7")):
-        words = (MINE, of.id, text, 50, 3, ["'common'"], 100.0)
+        words = (MINE, of.id, text, 50, 3, ["'common'"], 100.0, 0.0, 0.5)
         found = await plan(store, with_words(filtered=False), *words)
         assert "chunks_words" in found or "chunks_collection" in found
         assert "Seq Scan on chunks" not in found

@@ -8,10 +8,10 @@ import pytest
 
 from ailb_server.domain.context import KnowledgeQuery
 from ailb_server.domain.errors import AilbError, NotFoundError
-from ailb_server.domain.knowledge import Collection, NewCollection, WordQuery
+from ailb_server.domain.knowledge import Collection, NewCollection, TellingWords, WordQuery
 from ailb_server.storage.knowledge_vectors import PostgresKnowledge
 from tests.integration.knowledge.conftest import MINE, OTHER, Shelf, ids, new_document
-from tests.support.hashing_embedder import vector_of
+from tests.support.word_embedder import vector_of
 
 TRIES = 400
 
@@ -44,7 +44,7 @@ def tries(shelf: Shelf, draw: random.Random) -> dict[str, Try]:
     assert space is not None
     vector = vector_of("apple", space)
     metadata = draw.choice(({}, {"tenant": "theirs"}, {"tenant": "mine"}))
-    words = WordQuery(draw.choice(("apple", "theirs", "nothing")), 3, ["appl"])
+    words = WordQuery(draw.choice(("apple", "theirs", "nothing")), 3, TellingWords(["appl"]))
     return {
         "document": lambda s, c: s.document(c, "a"),
         "list": lambda s, c: s.list_documents(c, "", 10),
