@@ -30,7 +30,7 @@ def object_of(body: bytes) -> JsonObject:
         fields: Json = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidRequestError(
-            f"The body is not valid JSON (line {error.lineno}, column {error.colno})."
+            f"The body is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})."
         ) from None
     if not isinstance(fields, dict):
         raise InvalidRequestError("The body must be a JSON object.")

@@ -20,7 +20,8 @@ from ailb_server.providers.anthropic_wire_request import MessagesRequest, messag
 from ailb_server.providers.anthropic_wire_stream import StreamReader
 from ailb_server.providers.openai_wire import ErrorAnswerError
 from ailb_server.providers.sdk_request import RequestTemplate
-from ailb_server.providers.sse import EventCutter, EventTooLargeError
+from ailb_server.providers.sse import EventCutter
+from ailb_server.providers.stream_loop import chunks_of
 from ailb_server.providers.upstream import Reply, Upstream
 from ailb_server.providers.upstream_errors import status_error
 
@@ -127,28 +128,8 @@ class AnthropicProvider:
         except ValueError as error:
             raise self._bad_answer(error) from error
 
-    async def _stream(self, request: ChatRequest, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
-        cutter = EventCutter()
-        reader = self._reader(request)
-        begun = False
-        while not reader.done:
-            read = await reply.read()
-            try:
-                block = cutter.feed(read) if read else cutter.finish()
-                chunk = reader.read(block) if block else None
-            except (ValueError, EventTooLargeError) as error:
-                raise self._bad_answer(error) from error
-            begun = begun or bool(chunk and chunk.events)
-            if chunk and begun:
-                # A ping too: while a model thinks unseen, nothing else comes.
-                reply.token_seen()
-            if chunk and begun and (chunk.wire or chunk.usage):
-                yield chunk
-            if not read and not reader.done:
-                raise UpstreamUnavailableError(
-                    "The provider ended the stream before its end.", provider=self.name
-                )
-        await reply.drain()
+    def _stream(self, request: ChatRequest, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
+        return chunks_of(reply, EventCutter(), self._reader(request), self._bad_answer)
 
     def _reader(self, request: ChatRequest) -> StreamReader | RelayReader:
         created = int(self._clock())

@@ -4,12 +4,13 @@ Source: anthropic 2.11 `types/message.py`, `types/usage.py`, `types/stop_reason.
 `types/shared/error_response.py`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 import orjson
 
 from ailb_server.domain.chat import ChatChunk, Json, JsonObject, TokenUsage
+from ailb_server.domain.json_text import loads
 from ailb_server.providers.anthropic_wire_messages import THINKING_BLOCKS
 from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError
 
@@ -123,10 +124,10 @@ def error_kind(event: JsonObject) -> str:
     return kind[:64] if kind and isinstance(kind, str) else "unknown"
 
 
-def json_object(text: bytes) -> JsonObject:
+def json_object(text: bytes, parse: Callable[[bytes], Json] = loads) -> JsonObject:
     """Parses an object. Raises MalformedAnswerError."""
     try:
-        value: Json = orjson.loads(text)
+        value = parse(text)
     except orjson.JSONDecodeError as error:
         raise MalformedAnswerError("the answer is not JSON") from error
     if not isinstance(value, dict):

@@ -13,6 +13,7 @@ from datetime import datetime
 import orjson
 
 from ailb_server.domain.chat import Json, JsonObject, TokenUsage
+from ailb_server.domain.json_text import StreamedJson
 from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError
 
 # Reasons without a row (`load`, `unload`, none at all) are ends like any other.
@@ -46,6 +47,7 @@ class LineReader:
         self._mint = mint
         self._model = model
         self._calls = 0
+        self._json = StreamedJson()
         self.head: JsonObject = {}
         self.done = False
         self.finish_reason = ""
@@ -53,7 +55,7 @@ class LineReader:
 
     def read(self, line: bytes) -> Said:
         """Raises MalformedAnswerError, or ErrorAnswerError for an error line."""
-        answer = _object(line)
+        answer = self._object(line)
         done = answer.get("done") is True
         message = answer.get("message")
         if message is None and done:
@@ -65,6 +67,18 @@ class LineReader:
         if done:
             self._finish(answer)
         return said
+
+    def _object(self, line: bytes) -> JsonObject:
+        try:
+            value: Json = self._json.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise MalformedAnswerError("the line is not JSON") from error
+        if not isinstance(value, dict):
+            raise MalformedAnswerError("the line is not a JSON object")
+        if value.get("error"):
+            # Its text is not told: it may quote the prompt.
+            raise ErrorAnswerError("an error line")
+        return value
 
     def _head(self, answer: JsonObject) -> JsonObject:
         return {
@@ -107,19 +121,6 @@ class LineReader:
         self.usage = TokenUsage(
             prompt=_count(answer, "prompt_eval_count"), completion=_count(answer, "eval_count")
         )
-
-
-def _object(line: bytes) -> JsonObject:
-    try:
-        value: Json = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise MalformedAnswerError("the line is not JSON") from error
-    if not isinstance(value, dict):
-        raise MalformedAnswerError("the line is not a JSON object")
-    if value.get("error"):
-        # Its text is not told: it may quote the prompt.
-        raise ErrorAnswerError("an error line")
-    return value
 
 
 def _text(values: JsonObject, name: str) -> str:

@@ -44,7 +44,7 @@ class Reply:
         self, response: aiohttp.ClientResponse, provider: str, timeouts: Timeouts, started: float
     ) -> None:
         self._response = response
-        self._provider = provider
+        self.provider = provider
         self._timeouts = timeouts
         self._ends = started + timeouts.total_s
         self._limit = min(started + timeouts.first_token_s, self._ends)
@@ -53,7 +53,7 @@ class Reply:
 
     async def read(self) -> bytes:
         """The next network read; empty at the end. Raises UpstreamError."""
-        with failures(self._provider):
+        with failures(self.provider):
             async with asyncio.timeout_at(self._limit):
                 data = await self._response.content.readany()
         return data
@@ -73,7 +73,7 @@ class Reply:
             size += len(piece)
             if size > MAX_BODY_BYTES:
                 raise UpstreamUnavailableError(
-                    "The provider's answer is too large.", provider=self._provider
+                    "The provider's answer is too large.", provider=self.provider
                 )
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
