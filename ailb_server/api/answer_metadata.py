@@ -6,6 +6,10 @@ from ailb_server.api.edge import REQUEST_ID_KEY, Call
 from ailb_server.domain.chat import ChatRequest
 from ailb_server.pipeline.chat import ChatAnswer
 
+# As many and as long as a response header bears.
+MAX_IGNORED = 32
+_MAX_NAME = 64
+
 
 def answer_metadata(
     call: Call, request: ChatRequest, answer: ChatAnswer, untold: Iterable[str] = ()
@@ -19,10 +23,16 @@ def answer_metadata(
         ("x-ailb-model", _printable(answer.target.model)),
         ("x-ailb-overhead-ms", f"{answer.overhead_s * 1000:.2f}"),
     ]
-    ignored = request.own_fields.union(answer.ignored, untold)
-    if ignored:
-        metadata.append(("x-ailb-ignored-params", ",".join(sorted(ignored))))
+    ignored = sorted({*map(_name, answer.ignored), *map(_name, untold)})[:MAX_IGNORED]
+    told = sorted(request.own_fields.union(ignored))
+    if told:
+        metadata.append(("x-ailb-ignored-params", ",".join(told)))
     return tuple(metadata)
+
+
+def _name(param: str) -> str:
+    """A caller chooses the names of unknown parameters; the header is a list."""
+    return _printable(param)[:_MAX_NAME].replace(",", "_")
 
 
 def _printable(value: str) -> str:

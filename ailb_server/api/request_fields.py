@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import orjson
 
-from ailb_server.domain.chat import Json, JsonObject
+from ailb_server.domain.chat import OWN_FIELDS, ChatRequest, Json, JsonObject, Operation
 from ailb_server.domain.errors import InvalidRequestError
 
 _MAX_MODEL_CHARACTERS = 256
@@ -20,6 +20,28 @@ OWN_TYPES: FieldTypes = {
     "rag_filter": ((dict,), "an object"),
     "rag_min_score": ((int, float), "a number"),
 }
+
+
+def request_of(
+    body: bytes, known: FieldTypes, operation: Operation = Operation.CHAT
+) -> ChatRequest:
+    """A request of OpenAI's format; it streams only if `stream` is `known`.
+
+    Raises InvalidRequestError, with the fact `param` where a field is at fault.
+    """
+    fields = object_of(body)
+    model = model_of(fields)
+    check_types(fields, known)
+    options = fields.get("stream_options") if "stream_options" in known else None
+    return ChatRequest(
+        model=model,
+        stream="stream" in known and bool(fields.get("stream")),
+        include_usage=bool((options or {}).get("include_usage")),
+        body=body,
+        fields=fields,
+        own_fields=OWN_FIELDS.intersection(fields),
+        operation=operation,
+    )
 
 
 def object_of(body: bytes) -> JsonObject:

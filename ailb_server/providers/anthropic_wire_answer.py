@@ -12,7 +12,7 @@ import orjson
 from ailb_server.domain.chat import ChatChunk, Json, JsonObject, TokenUsage
 from ailb_server.domain.json_text import loads
 from ailb_server.providers.anthropic_wire_messages import THINKING_BLOCKS
-from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError
+from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError, count_of
 
 FINISH_REASONS: Mapping[str, str] = MappingProxyType(
     {
@@ -81,14 +81,14 @@ def refusal_of(message: JsonObject) -> str | None:
 
 def usage_of(usage: JsonObject) -> TokenUsage:
     """The tokens of Anthropic's usage object: its input does not count what the cache served."""
-    cached = _count(usage, "cache_read_input_tokens")
-    cache_write = _count(usage, "cache_creation_input_tokens")
+    cached = count_of(usage, "cache_read_input_tokens")
+    cache_write = count_of(usage, "cache_creation_input_tokens")
     return TokenUsage(
-        prompt=_count(usage, "input_tokens") + cached + cache_write,
-        completion=_count(usage, "output_tokens"),
+        prompt=count_of(usage, "input_tokens") + cached + cache_write,
+        completion=count_of(usage, "output_tokens"),
         cached=cached,
         cache_write=cache_write,
-        reasoning=_count(as_object(usage.get("output_tokens_details")), "thinking_tokens"),
+        reasoning=count_of(as_object(usage.get("output_tokens_details")), "thinking_tokens"),
     )
 
 
@@ -193,8 +193,3 @@ def _of_type(blocks: Iterable[JsonObject], kind: str) -> list[JsonObject]:
 def _text(message: JsonObject, name: str) -> str:
     value = message.get(name)
     return value if isinstance(value, str) else ""
-
-
-def _count(values: JsonObject, name: str) -> int:
-    value = values.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

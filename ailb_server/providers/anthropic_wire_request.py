@@ -20,8 +20,6 @@ from ailb_server.providers.anthropic_wire_tools import is_forced, tools_and_choi
 
 # The API insists on `max_tokens`; this is for a model whose own limit no listing has told.
 DEFAULT_MAX_TOKENS = 8192
-MAX_IGNORED = 32
-MAX_NAME = 64
 JSON_INSTRUCTION = "Answer with one valid JSON object and nothing else: no prose, no code fence."
 
 # What the answer would have to contain, or what would have to be run: never left out silently.
@@ -71,7 +69,7 @@ def messages_request(request: ChatRequest, model: str, facts: ModelFacts) -> Mes
     """Raises InvalidRequestError, its fact `param` naming what cannot be carried."""
     try:
         fields, ignored = _fields(request, model, facts)
-        return MessagesRequest(orjson.dumps(fields), _named(ignored))
+        return MessagesRequest(orjson.dumps(fields), tuple(sorted(ignored)))
     except (RecursionError, orjson.JSONEncodeError):
         # Deeper than a schema or a call's arguments are in earnest, and than orjson writes.
         raise InvalidRequestError("The request is nested too deeply.") from None
@@ -109,12 +107,6 @@ def _fields(request: ChatRequest, model: str, facts: ModelFacts) -> tuple[JsonOb
     optional["output_config"] = {**thought.output_config, **_format(asked, facts)}
     fields.update({name: value for name, value in optional.items() if value})
     return fields, ignored
-
-
-def _named(ignored: set[str]) -> tuple[str, ...]:
-    """The names, fit for a header: a caller may have written anything."""
-    names = sorted(ignored)[:MAX_IGNORED]
-    return tuple(name.encode("unicode_escape").decode()[:MAX_NAME] for name in names)
 
 
 def _check(asked: Mapping[str, Json]) -> None:

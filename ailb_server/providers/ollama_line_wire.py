@@ -14,7 +14,7 @@ import orjson
 
 from ailb_server.domain.chat import Json, JsonObject, TokenUsage
 from ailb_server.domain.json_text import StreamedJson
-from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError
+from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError, count_of
 
 # Reasons without a row (`load`, `unload`, none at all) are ends like any other.
 _FINISH_REASONS: Mapping[str, str] = {"stop": "stop", "length": "length"}
@@ -119,7 +119,7 @@ class LineReader:
         self.finish_reason = "tool_calls" if reason == "stop" and self._calls else reason
         # Counts of zero are left out on the wire.
         self.usage = TokenUsage(
-            prompt=_count(answer, "prompt_eval_count"), completion=_count(answer, "eval_count")
+            prompt=count_of(answer, "prompt_eval_count"), completion=count_of(answer, "eval_count")
         )
 
 
@@ -139,13 +139,6 @@ def _list(values: JsonObject, name: str) -> list[JsonObject]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise MalformedAnswerError(f"`{name}` is not a list of objects")
     return value
-
-
-def _count(values: JsonObject, name: str) -> int:
-    value = values.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return max(0, int(value))
 
 
 def _arguments(arguments: Json) -> str:

@@ -18,9 +18,6 @@ from ailb_server.providers.ollama_tools_wire import chosen_tools
 MAX_NUM_CTX = 16 * 1024 * 1024
 _MAX_TOP_LOGPROBS = 20
 _CHARACTERS_PER_TOKEN = 4
-# As many and as long as a response header bears.
-_MAX_IGNORED = 32
-_MAX_NAME = 64
 
 _NUMBERS = (
     "temperature",
@@ -105,7 +102,7 @@ def upstream_request(request: ChatRequest, model: str, num_ctx: int) -> Upstream
     text = _encoded(body)
     return UpstreamRequest(
         text,
-        _nameable(ignored),
+        tuple(sorted(ignored)),
         options["num_ctx"],
         (len(text) - conversation.image_bytes) // _CHARACTERS_PER_TOKEN,
     )
@@ -158,13 +155,17 @@ def _settings(fields: JsonObject) -> JsonObject:
         if not isinstance(effort, str) or effort not in _THINK:
             raise refused("reasoning_effort", f"Must be one of {', '.join(_THINK)}.")
         settings["think"] = _THINK[effort]
-    settings.update(_logprobs(fields))
-    if "keep_alive" in fields:
-        keep_alive = fields["keep_alive"]
-        if isinstance(keep_alive, bool) or not isinstance(keep_alive, str | int | float):
-            raise refused("keep_alive", "`keep_alive` must be a duration or a number of seconds.")
-        settings["keep_alive"] = keep_alive
-    return settings
+    return {**settings, **_logprobs(fields), **kept_alive(fields)}
+
+
+def kept_alive(fields: JsonObject) -> JsonObject:
+    """How long the model stays loaded, which all of Ollama's endpoints take, if it is asked for."""
+    if "keep_alive" not in fields:
+        return {}
+    keep_alive = fields["keep_alive"]
+    if isinstance(keep_alive, bool) or not isinstance(keep_alive, str | int | float):
+        raise refused("keep_alive", "`keep_alive` must be a duration or a number of seconds.")
+    return {"keep_alive": keep_alive}
 
 
 def _logprobs(fields: JsonObject) -> JsonObject:
@@ -209,12 +210,6 @@ def _ignored(fields: JsonObject) -> set[str]:
         found.add("max_tokens")
     # Ollama's models call several tools if they like.
     return found - {"parallel_tool_calls"} if fields.get("parallel_tool_calls") is True else found
-
-
-def _nameable(names: set[str]) -> tuple[str, ...]:
-    """The caller chooses the names of unknown parameters, and headers bear but plain text."""
-    plain = {name.encode("unicode_escape").decode()[:_MAX_NAME] for name in names}
-    return tuple(sorted(name.replace(",", "_") for name in plain)[:_MAX_IGNORED])
 
 
 def _number(fields: JsonObject, name: str) -> float:

@@ -184,15 +184,16 @@ def usage_of(usage: Json) -> TokenUsage | None:
     prompt_details = usage.get("prompt_tokens_details")
     completion_details = usage.get("completion_tokens_details")
     return TokenUsage(
-        prompt=_count(usage, "prompt_tokens"),
-        completion=_count(usage, "completion_tokens"),
-        cached=_count(prompt_details, "cached_tokens"),
-        cache_write=_count(prompt_details, "cache_write_tokens"),
-        reasoning=_count(completion_details, "reasoning_tokens"),
+        prompt=count_of(usage, "prompt_tokens"),
+        completion=count_of(usage, "completion_tokens"),
+        cached=count_of(prompt_details, "cached_tokens"),
+        cache_write=count_of(prompt_details, "cache_write_tokens"),
+        reasoning=count_of(completion_details, "reasoning_tokens"),
     )
 
 
-def _count(values: Json, name: str) -> int:
+def count_of(values: Json, name: str) -> int:
+    """A member that counts; 0 if it does not."""
     value = values.get(name) if isinstance(values, dict) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return 0
