@@ -115,9 +115,9 @@ class StreamReader:
         for event in split_events(block):
             data = data_of(event)
             data = data.strip() if data else b""
-            if data == b"[DONE]":
-                self.done = True
-            elif data:
+            # What follows the end is no answer, nor a fault.
+            self.done = self.done or data == b"[DONE]"
+            if data and not self.done:
                 chunk = self._checked(data)
                 if chunk is None:
                     break
