@@ -1,12 +1,18 @@
-"""What the official client makes of a stream of OpenAI's chunks, and what an answer says."""
+"""What the official clients make of a stream, and what an answer says."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
+from anthropic.lib.streaming._messages import accumulate_event
+from anthropic.types import RawMessageStreamEvent
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
+from pydantic import TypeAdapter
 
+from ailb_server.domain.chat import JsonObject
+
+_EVENT: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
 _TEXTS = ("content", "refusal", "reasoning_content")
 
 
@@ -34,3 +40,28 @@ def said(answer: Any) -> Any:
         for call in message.get("tool_calls") or ()
     ]
     return texts, thoughts, calls, choice["finish_reason"], answer["usage"]
+
+
+def message_events(wire: bytes) -> Iterator[JsonObject]:
+    """The events of Anthropic's stream, each named as its type."""
+    for event in wire.split(b"\n\n")[:-1]:
+        name, data = event.split(b"\n")
+        told = orjson.loads(data.removeprefix(b"data: "))
+        assert name == b"event: " + told["type"].encode()
+        yield told
+
+
+def joined_message(wire: bytes) -> JsonObject:
+    """The message that the official client makes of a stream."""
+    message: Any = None
+    json_bufs: dict[int, bytes] = {}
+    for event in message_events(wire):
+        message = accumulate_event(
+            event=_EVENT.validate_python(event, strict=True),
+            current_snapshot=message,
+            json_bufs=json_bufs,
+        )
+    told: JsonObject = message.to_dict()
+    # The client's own addition.
+    assert told.pop("stop_details", None) is None
+    return told

@@ -50,7 +50,7 @@ def _followed(cutter: Any, reader: Any, reads: Sequence[bytes]) -> tuple[list[Ch
             block = cutter.feed(read) if read else cutter.finish()
             chunks += [reader.read(block)] if block else []
         except ValueError as error:
-            return [], repr(error)
+            return chunks, repr(error)
         if reader.fault or reader.done:
             return chunks, repr(reader.fault)
     return chunks, "truncated"

@@ -1,5 +1,6 @@
 """A streamed answer says what the same answer says whole, however its events are cut."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ailb_server.domain.chat import Json, JsonObject, TokenUsage
-from ailb_server.providers.anthropic_relay import RelayReader
+from ailb_server.providers.anthropic_relay import RelayReader, relayed_completion
 from ailb_server.providers.anthropic_wire_answer import completion
 from ailb_server.providers.anthropic_wire_stream import StreamReader
 from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError
@@ -167,6 +168,14 @@ def test_streamed_is_as_whole(message: JsonObject, data: st.DataObject) -> None:
     chunks, usage = _read(wire, cuts)
     assert _joined(chunks) == _whole(message)
     assert usage == completion(orjson.dumps(message), _CREATED).usage
+    assert _relayed(wire, cuts) == (wire, relayed_completion(orjson.dumps(message), 0).usage)
+
+
+def _relayed(wire: bytes, cuts: list[int]) -> tuple[bytes, TokenUsage | None]:
+    relay, cutter = RelayReader(created=0), EventCutter()
+    places = [0, *cuts, len(wire)]
+    chunks = [relay.read(cutter.feed(wire[a:b])) for a, b in itertools.pairwise(places)]
+    return b"".join(c.wire for c in chunks), [c.usage for c in chunks if c.usage][-1]
 
 
 _START: JsonObject = {"type": "message_start", "message": {"id": "m", "usage": {"input_tokens": 3}}}
