@@ -45,6 +45,7 @@ from ailb_server.routing.catalogue import Catalogue, Declaration
 from ailb_server.routing.dispatcher import Dispatcher, DispatchRules
 from ailb_server.routing.ledger import Ledger, LedgerRules
 from ailb_server.routing.limits import ProviderLimits
+from ailb_server.routing.operations import operations_of
 from ailb_server.routing.router import Router, RouterDefaults
 from ailb_server.routing.table import Alias
 from ailb_server.server import GrpcServer, PortTakenError, Register
@@ -181,6 +182,7 @@ class Gateway:
             list_price=(
                 list_price_of(str(settings.base_url)) if self._settings.list_prices else None
             ),
+            operations=operations_of(provider),
         )
 
     async def _keep_fresh(self, catalogue: Catalogue) -> None:

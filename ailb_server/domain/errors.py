@@ -10,6 +10,7 @@ AilbError
     UpstreamRejectedError          the caller's request is at fault, by the provider's word
     UpstreamRateLimitedError, UpstreamMisconfiguredError,
     UpstreamUnavailableError, UpstreamTimeoutError
+    UpstreamContextLengthError     a ContextLengthExceededError by the provider's word
     UntranslatableError            an InvalidRequestError, but only to some of the targets
   StorageUnavailableError, OverloadedError, ShuttingDownError
   NotImplementedHereError, InternalError
@@ -161,6 +162,12 @@ class UpstreamRejectedError(UpstreamError):
     def __init__(self, message: str, reply: UpstreamReply, *, provider: str) -> None:
         super().__init__(message, provider=provider, status=str(reply.status))
         self.reply = reply
+
+
+class UpstreamContextLengthError(ContextLengthExceededError, UpstreamRejectedError):
+    """The prompt is longer than this target's context: one with a larger context may be asked."""
+
+    failover = True
 
 
 class UpstreamRateLimitedError(UpstreamError):

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ailb_server.domain.chat import Operation
+
 
 @dataclass(frozen=True, slots=True)
 class Price:
@@ -28,10 +30,14 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a request can go: `model` is the name that `provider` knows it by."""
+    """Where a request can go: `model` is the name that `provider` knows it by.
+
+    `operations` are those that the provider has at all, whether or not this model serves them.
+    """
 
     provider: str
     model: str
     weight: int = 1
     price: Price | None = None
     capabilities: Capabilities | None = None
+    operations: frozenset[Operation] = frozenset(Operation)

@@ -113,8 +113,9 @@ class AnthropicProvider:
         async with self._upstream.post(template.url, headers, body) as reply:
             if reply.status != _OK:
                 told = await reply.read_all()
+                too_long = wire.is_prompt_too_long(told)
                 told = told if request.wire == "anthropic" else wire.openai_error(told)
-                raise status_error(self.name, reply.status, reply.headers, told)
+                raise status_error(self.name, reply.status, reply.headers, told, too_long=too_long)
             yield reply
 
     async def _completion(

@@ -1,4 +1,4 @@
-"""What a provider's error status means: whose fault it is. By status, never by text."""
+"""What a provider's error status means: whose fault it is. By status and code, never by text."""
 
 import math
 import time
@@ -8,7 +8,9 @@ from http import HTTPStatus
 
 import orjson
 
+from ailb_server.domain.chat import Json
 from ailb_server.domain.errors import (
+    UpstreamContextLengthError,
     UpstreamError,
     UpstreamMisconfiguredError,
     UpstreamRateLimitedError,
@@ -24,15 +26,26 @@ _CREDENTIAL = frozenset(
 )
 # 408: the provider gave up waiting for itself or for us; 504: a proxy before it did.
 _TIMEOUT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT})
-
+# The `code` of OpenAI's API, and the `type` of llama.cpp's server (ggml-org/llama.cpp#15780), for a
+# prompt that is longer than the model's context.
+CONTEXT_LENGTH_CODE = "context_length_exceeded"
+_CONTEXT_LENGTH_TYPE = "exceed_context_size_error"
 
 MAX_RETRY_AFTER_S = 30 * 24 * 3600.0
 
 
 def status_error(
-    provider: str, status: int, headers: Mapping[str, str], body: bytes
+    provider: str,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    too_long: bool = False,
 ) -> UpstreamError:
-    """The error for an HTTP status other than 2xx. A 3xx is the operator's wrong base URL."""
+    """The error for an HTTP status other than 2xx. A 3xx is the operator's wrong base URL.
+
+    `too_long`: the body says in a way of its own that the prompt is longer than the context.
+    """
     retry_after = retry_after_s(headers)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return UpstreamRateLimitedError(
@@ -51,21 +64,27 @@ def status_error(
             retry_after_s=retry_after,
             provider=provider,
         )
-    return _rejected(provider, status, headers, body)
+    content_type = headers.get("content-type", "application/json")
+    return _rejected(provider, UpstreamReply(status, content_type, body), too_long=too_long)
 
 
-def _rejected(
-    provider: str, status: int, headers: Mapping[str, str], body: bytes
-) -> UpstreamRejectedError:
-    reply = UpstreamReply(status, headers.get("content-type", "application/json"), body)
-    message = f"The provider rejects the request with status {status}."
+def _rejected(provider: str, reply: UpstreamReply, *, too_long: bool) -> UpstreamRejectedError:
+    message = f"The provider rejects the request with status {reply.status}."
     try:
-        error = orjson.loads(body)["error"]
+        error = orjson.loads(reply.body)["error"]
         message = str(error["message"])[:1000]
+        too_long = too_long or _is_too_long(error)
     except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):
         # Not OpenAI's shape, so not fit to relay: the caller gets ours, with the status.
-        reply = UpstreamReply(status, "", b"")
+        reply = UpstreamReply(reply.status, "", b"")
+    if too_long and reply.status == HTTPStatus.BAD_REQUEST:
+        return UpstreamContextLengthError(message, reply, provider=provider)
     return UpstreamRejectedError(message, reply, provider=provider)
+
+
+def _is_too_long(error: Json) -> bool:
+    coded = bool(error.get("code") == CONTEXT_LENGTH_CODE)
+    return coded or bool(error.get("type") == _CONTEXT_LENGTH_TYPE)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -8,6 +8,7 @@ from typing import Self
 
 from ailb_server.domain.chat import TokenUsage
 from ailb_server.domain.errors import (
+    InvalidRequestError,
     UpstreamError,
     UpstreamRejectedError,
     UpstreamUnavailableError,
@@ -120,6 +121,9 @@ class Attempt:
             state.succeeded(self._ticket, now - self.started, now, at)
         elif isinstance(error, UpstreamRejectedError):
             state.rejected(self._ticket)
+        elif isinstance(error, InvalidRequestError):
+            # Told by the translator: the target was never asked.
+            state.unasked(self._ticket)
         elif isinstance(error, UpstreamUnavailableError) and error.resendable:
             # An old connection's end says nothing about the target.
             state.abandoned(self._ticket)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ailb_server.domain.chat import Operation
 from ailb_server.domain.errors import AilbError
 from ailb_server.domain.target import Capabilities, Price, Target
 from ailb_server.routing.ledger import DOWN_AFTER, Ledger
@@ -27,7 +28,8 @@ class Declaration:
     """A provider as configured. Without `models` its own listing is used.
 
     `prices` and `capabilities` are by model; `*` names the capabilities of all other models.
-    `list_price` tells what the vendor asks for a model without a price here.
+    `list_price` tells what the vendor asks for a model without a price here. `operations` are what
+    the provider has.
     """
 
     provider: str
@@ -38,6 +40,7 @@ class Declaration:
     prices: Mapping[str, Price] | None = None
     capabilities: Mapping[str, Capabilities] | None = None
     list_price: Callable[[str], Price | None] | None = None
+    operations: frozenset[Operation] = frozenset(Operation)
 
     def target(self, model: str) -> Target:
         """The target that `model` is at this provider."""
@@ -46,7 +49,7 @@ class Declaration:
             price = self.list_price(model)
         declared = self.capabilities or {}
         capabilities = declared.get(model, declared.get("*"))
-        return Target(self.provider, model, self.weight, price, capabilities)
+        return Target(self.provider, model, self.weight, price, capabilities, self.operations)
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,7 @@ class Dispatcher:
 
     async def _one_round(self, course: Course) -> Opened | None:
         """Asks each target that may be asked, once."""
-        seats = iter(course.seats())
+        seats = course.in_turn()
         for seat in seats:
             if course.failure is not None and not self._may_follow(seat):
                 course.note(seat.target, "retry_budget", 0.0)
@@ -201,7 +201,7 @@ class Dispatcher:
                         "The provider's answer is empty.", provider=target.provider
                     )
             except UpstreamError as error:
-                course.failed(error)
+                course.failed(seat, error)
                 self._ended(course, attempt, error.reason.value)
                 raise
             except asyncio.CancelledError:

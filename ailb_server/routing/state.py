@@ -174,6 +174,11 @@ class TargetState:
         self.totals.rejected += 1
         self._alive(ticket)
 
+    def unasked(self, ticket: Ticket) -> None:
+        """A caller's request could not be sent to it: that tells nothing of it."""
+        self.totals.rejected += 1
+        self.breaker.abandoned(ticket)
+
     def _alive(self, ticket: Ticket) -> None:
         self.breaker.answered(ticket)
         self.ready_at = max(self.cool_until, self.breaker.open_until)

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ailb_server.domain.errors import (
+    Reason,
+    UpstreamContextLengthError,
     UpstreamError,
     UpstreamMisconfiguredError,
     UpstreamRateLimitedError,
@@ -75,6 +77,34 @@ def test_a_rejection_of_another_shape_is_not_relayed(body: bytes) -> None:
     assert isinstance(rejected, UpstreamRejectedError)
     assert rejected.reply == UpstreamReply(400, "", b"")
     assert str(rejected) == "The provider rejects the request with status 400."
+
+
+_OPENAI = b'{"error":{"message":"m","type":"x","code":"context_length_exceeded"}}'
+_LLAMA = b'{"error":{"message":"m","type":"exceed_context_size_error","code":400}}'
+
+
+@pytest.mark.parametrize("body", [_OPENAI, _LLAMA])
+def test_a_prompt_too_long_is_known_by_its_code(body: bytes) -> None:
+    error = status_error("p", 400, {"content-type": "application/json"}, body)
+    assert isinstance(error, UpstreamContextLengthError)
+    assert error.reason is Reason.CONTEXT_LENGTH_EXCEEDED
+    assert (error.failover, error.darkens) == (True, False)
+    assert error.reply == UpstreamReply(400, "application/json", body)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, b'{"error":{"message":"context_length_exceeded"}}'),
+        (400, b'{"error":{"message":"prompt is too long: 5 tokens > 4 maximum"}}'),
+        (413, _OPENAI),
+        (422, _OPENAI),
+    ],
+)
+def test_a_prompt_too_long_is_not_known_by_words_or_another_status(
+    status: int, body: bytes
+) -> None:
+    assert type(status_error("p", status, {}, body)) is UpstreamRejectedError
 
 
 def test_a_long_message_is_cut() -> None:

@@ -8,13 +8,15 @@ from ailb_server.domain.chat import ChatChunk, TokenUsage
 from ailb_server.domain.errors import (
     InvalidRequestError,
     UntranslatableError,
+    UpstreamContextLengthError,
+    UpstreamRateLimitedError,
     UpstreamRejectedError,
     UpstreamReply,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
 from tests.unit.doubles import FakeProvider, chat, chunk
-from tests.unit.routing.dispatching import P, Q, Setup
+from tests.unit.routing.dispatching import P, Q, Setup, sized
 
 _DOWN = UpstreamUnavailableError("down")
 _REJECTED = UpstreamRejectedError("no", UpstreamReply(400, "", b""), provider="p")
@@ -70,6 +72,74 @@ async def test_who_cannot_be_asked_is_passed_over_and_not_blamed() -> None:
         setup = Setup(FakeProvider(refusal=first), FakeProvider(refusal=second))
         with pytest.raises(told):
             await setup.answer()
+
+
+def _too_long(setup: str = "p") -> UpstreamContextLengthError:
+    return UpstreamContextLengthError("too long", UpstreamReply(400, "", b"{}"), provider=setup)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "moves"),
+    [
+        (1000, 2000, True),
+        (1000, 1000, False),
+        (2000, 1000, False),
+        (1000, None, True),
+        (None, None, False),
+        (None, 1000, True),
+    ],
+)
+async def test_a_prompt_too_long_for_one_goes_only_to_a_larger(
+    first: int | None, second: int | None, *, moves: bool
+) -> None:
+    provider = FakeProvider(refusal=_too_long())
+    setup = sized(first, second)(provider, FakeProvider(says=[chunk("q")]))
+    for _ in range(10):
+        if moves:
+            assert (await setup.answer())[0].provider == "q"
+        else:
+            with pytest.raises(UpstreamContextLengthError, match="too long"):
+                await setup.answer()
+    assert setup.log.count("p open m") == 10, "it is asked again by the next request"
+    assert ("q open vendor/m" in setup.log) is moves
+    state = setup.ledger.state(P)
+    assert (state.ready_at, state.consecutive_failures, state.totals.rejected) == (0, 0, 10)
+    assert setup.idle()
+
+
+async def test_a_prompt_too_long_for_all_is_told_by_the_last_asked() -> None:
+    first, second = _too_long("p"), _too_long("q")
+    setup = sized(500, 1000)(FakeProvider(refusal=first), FakeProvider(refusal=second))
+    with pytest.raises(UpstreamContextLengthError) as raised:
+        await setup.answer()
+    assert raised.value is second
+    assert raised.value.retry_after_s is None
+    assert setup.outcome() == "context_length_exceeded"
+
+
+async def test_the_larger_targets_failure_tells_more_than_that_another_is_too_small() -> None:
+    setup = sized(500, 1000)(FakeProvider(refusal=_too_long()), FakeProvider(refusal=_DOWN))
+    with pytest.raises(UpstreamUnavailableError):
+        await setup.answer()
+
+
+@pytest.mark.parametrize("refusal", [UntranslatableError("no"), _too_long()])
+async def test_what_one_cannot_take_waits_for_another_that_is_limited(refusal: Exception) -> None:
+    limited = UpstreamRateLimitedError("slow down", retry_after_s=0.2)
+    first = FakeProvider(refusal=refusal)
+    second = FakeProvider(says=[chunk("q")], refusals=[limited])
+    setup = sized(500, 1000)(first, second)
+    assert (await setup.answer())[0].provider == "q"
+    assert setup.log.count("p open m") == 1, "who cannot take it is not asked again"
+    assert setup.log.count("q open vendor/m") == 2
+
+
+async def test_a_target_that_was_never_asked_has_not_failed() -> None:
+    unfit = UntranslatableError("not here", param="tools")
+    setup = Setup(FakeProvider(refusal=unfit), FakeProvider(says=[chunk()]))
+    await setup.answer()
+    totals = setup.ledger.state(P).totals
+    assert (totals.failed, totals.rejected, totals.last_failure) == (0, 1, "")
 
 
 async def test_an_answer_ends_a_row_of_failures() -> None:
