@@ -178,9 +178,13 @@ class UpstreamRateLimitedError(UpstreamError):
 
 
 class UpstreamMisconfiguredError(UpstreamError):
-    """The provider refuses AILB's credential: the operator's fault."""
+    """The provider refuses AILB's credential: the operator's fault.
+
+    `forbids`: it knows the credential, and refuses it this, which may be this one model.
+    """
 
     reason = Reason.UPSTREAM_MISCONFIGURED
+    forbids = False
 
 
 class UpstreamUnavailableError(UpstreamError):

@@ -52,10 +52,12 @@ def status_error(
             "The provider's rate limit is reached.", retry_after_s=retry_after, provider=provider
         )
     if status in _CREDENTIAL or status < HTTPStatus.BAD_REQUEST:
-        return UpstreamMisconfiguredError(
+        refused = UpstreamMisconfiguredError(
             f"The provider refuses AILB's credential or address (status {status}).",
             provider=provider,
         )
+        refused.forbids = status == HTTPStatus.FORBIDDEN
+        return refused
     if status in _TIMEOUT:
         return UpstreamTimeoutError("The provider timed out.", provider=provider)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -72,7 +72,7 @@ class Attempt:
         if not seat.admits(self._facts, now, last_resort=self._last_resort):
             raise NotAdmittedError(seat.blocked_by(self._facts, now))
         self.started = now
-        self._ticket = state.breaker.begin(now)
+        self._ticket = state.begin(now)
         state.in_flight += 1
         state.totals.attempts += 1
         state.waiting[id(self)] = now

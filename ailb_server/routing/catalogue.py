@@ -110,6 +110,8 @@ class Catalogue:
 
     def _failing(self, provider: str) -> str:
         states = self._ledger.by_provider(provider).values()
+        if any(state.credential.refused for state in states):
+            return "it refuses AILB's credential"
         tried = [s for s in states if s.totals.attempts or s.consecutive_failures]
         failing = [s for s in tried if s.consecutive_failures >= DOWN_AFTER]
         if failing and len(failing) == len(tried):

@@ -56,16 +56,16 @@ class Course:
         return (*plan.order, *plan.skipped) if plan.skipped else plan.order
 
     def soonest_dark(self, now: float) -> Seat | None:
-        """Of the targets with an open circuit not tried yet, the one to be tried again soonest."""
+        """Of the dark targets not tried yet, the one to be tried again soonest."""
         tried = {one.target for one in self.plan.decision.tried}
         dark = [
             seat
             for seat in self.seats()
-            if seat.state.breaker.open_until > now
+            if seat.state.dark_until > now
             and seat.target not in tried
             and seat.admits(self.plan.facts, now, last_resort=True)
         ]
-        return min(dark, key=lambda seat: seat.state.breaker.open_until, default=None)
+        return min(dark, key=lambda seat: seat.state.dark_until, default=None)
 
     def note(self, target: Target, outcome: str, seconds: float) -> None:
         """Adds to the decision's log."""

@@ -56,8 +56,7 @@ class Seat:
 
     def only_limited(self, now: float) -> bool:
         """What keeps it from being asked, if anything does, is its provider's limit alone."""
-        breaker = self.state.breaker
-        return breaker.open_until <= now and breaker.probe_until <= now
+        return self.state.only_limited(now)
 
     def tokens(self, facts: RequestFacts) -> int:
         """What the request is expected to take of the provider's tokens; 0 if it counts none."""

@@ -10,7 +10,8 @@ from ailb_server.domain.errors import (
     UpstreamMisconfiguredError,
     UpstreamRateLimitedError,
 )
-from ailb_server.routing.breaker import Breaker, BreakerRules, Ticket
+from ailb_server.routing.breaker import Breaker, BreakerRules, BreakerState, Ticket
+from ailb_server.routing.credential import Credential
 from ailb_server.routing.ewma import Ewma, PeakEwma
 from ailb_server.routing.histogram import Histogram
 
@@ -41,10 +42,12 @@ class TargetState:
     """One target's. `ready_at` is the one number that a plan reads: before it, it is skipped."""
 
     __slots__ = (
-        "_dark",
+        "_refused",
+        "answered_at",
         "breaker",
         "completion",
         "cool_until",
+        "credential",
         "first_chunk",
         "in_flight",
         "latencies",
@@ -57,10 +60,12 @@ class TargetState:
         "waiting",
     )
 
-    def __init__(self, name: str, rules: BreakerRules) -> None:
+    def __init__(self, name: str, rules: BreakerRules, credential: Credential) -> None:
         self.name = name
         self.in_flight = 0
         self.breaker = Breaker(rules)
+        self.credential = credential
+        self.answered_at = -math.inf
         self.cool_until = 0.0
         # Whether it cools because its provider limits AILB's rate.
         self.limited = False
@@ -74,7 +79,8 @@ class TargetState:
         self.first_chunk = {True: PeakEwma(), False: PeakEwma()}
         # When the attempts began that still wait for their first chunk, oldest first.
         self.waiting: dict[int, float] = {}
-        self._dark = False
+        # Whether what opened the circuit is that its provider refused it AILB's credential.
+        self._refused = False
 
     @property
     def consecutive_failures(self) -> int:
@@ -90,7 +96,25 @@ class TargetState:
 
         One at a time, so that it costs a target in trouble next to nothing; never while it cools.
         """
-        return self.cool_until <= now and self.breaker.probe_until <= now
+        probe_until = max(self.breaker.probe_until, self.credential.probe_until)
+        return self.cool_until <= now and probe_until <= now
+
+    @property
+    def dark_until(self) -> float:
+        """Before it, its circuit is open or its provider's credential refused."""
+        return max(self.breaker.open_until, self.credential.until)
+
+    def only_limited(self, now: float) -> bool:
+        """What keeps it from being asked, if anything does, is its provider's limit alone."""
+        breaker = self.breaker
+        return max(breaker.open_until, breaker.probe_until, self.credential.blocked_until) <= now
+
+    def breaker_state(self, now: float) -> BreakerState:
+        """Of its circuit, which a refused credential keeps open too."""
+        if self.dark_until > now:
+            return BreakerState.OPEN
+        refused = self.credential.refused
+        return BreakerState.HALF_OPEN if refused else self.breaker.state(now)
 
     def well(self) -> bool:
         """Nothing speaks against it."""
@@ -98,11 +122,29 @@ class TargetState:
 
     def blocked_by(self, now: float) -> str:
         """Why it may not be asked: `credential`, `open`, `cooling` or `probing`; else empty."""
-        if self.breaker.open_until > now:
-            return "credential" if self._dark else "open"
+        if self.dark_until > now:
+            refused = self._refused or self.credential.until > now
+            return "credential" if refused else "open"
         if self.cool_until > now:
             return "cooling"
-        return "probing" if self.breaker.probe_until > now else ""
+        return "" if self.only_limited(now) else "probing"
+
+    def refresh(self) -> None:
+        """Works `ready_at` out anew."""
+        self.ready_at = max(self.cool_until, self.breaker.open_until, self.credential.blocked_until)
+
+    def pardoned(self) -> None:
+        """See `Dependent.pardoned`."""
+        if self._refused:
+            self._refused = False
+            self.breaker.pardoned()
+            self.refresh()
+
+    def begin(self, now: float) -> Ticket:
+        """An attempt begins; see `Breaker.begin`."""
+        ticket = self.breaker.begin(now)
+        generation = self.credential.begin(now)
+        return ticket._replace(credential=generation) if generation else ticket
 
     def expected_first_chunk_s(self, now: float, *, stream: bool) -> float:
         """Peak-EWMA of the time to the first chunk; infinite if unknown.
@@ -119,12 +161,14 @@ class TargetState:
     def answered(self, ticket: Ticket, waited_s: float, now: float, *, stream: bool) -> None:
         """The first chunk is there."""
         self._alive(ticket)
+        self.answered_at = now
         self.first_chunk[stream].observe(waited_s, now)
         if stream:
             self.ttfts.observe(waited_s)
-        if self._dark:
-            self._dark = False
-            _log.warning("target %s: its credential is accepted again", self.name)
+        self.credential.answered(ticket.credential)
+        if self._refused and self.breaker.state(now) is BreakerState.CLOSED:
+            self._refused = False
+            _log.warning("target %s: AILB's credential may use it again", self.name)
 
     def succeeded(self, ticket: Ticket, took_s: float, now: float, at: float) -> None:
         """A whole answer."""
@@ -142,9 +186,9 @@ class TargetState:
         if error.darkens:
             self._darken(ticket, error, now)
         else:
-            self.breaker.abandoned(ticket)
+            self._told_nothing(ticket)
         self._cool(error, now)
-        self.ready_at = max(self.cool_until, self.breaker.open_until)
+        self.refresh()
 
     def _cool(self, error: UpstreamError, now: float) -> None:
         limited, seconds = isinstance(error, UpstreamRateLimitedError), error.retry_after_s
@@ -155,13 +199,18 @@ class TargetState:
             self.cool_until = max(self.cool_until, now + seconds)
 
     def _darken(self, ticket: Ticket, error: UpstreamError, now: float) -> None:
-        credential = isinstance(error, UpstreamMisconfiguredError)
+        current = self.credential.is_current(ticket.credential)
+        if current and isinstance(error, UpstreamMisconfiguredError):
+            self.breaker.failed(ticket, now, credential=True)
+            whole = self.credential.failed(self, error, now)
+            if not whole and not self._refused:
+                _log.error("target %s: its provider forbids it to AILB's credential", self.name)
+            self._refused = True
+            return
         before = self.breaker.open_until
-        self.breaker.failed(ticket, now, credential=credential)
-        if credential and not self._dark:
-            self._dark = True
-            _log.error("target %s: its provider refuses AILB's credential", self.name)
-        elif self.breaker.open_until != before and not self._dark:
+        self.breaker.failed(ticket, now)
+        self.credential.abandoned(ticket.credential)
+        if self.breaker.open_until != before and not self._refused:
             _log.warning(
                 "target %s: circuit open for %.1f s after %s",
                 self.name,
@@ -173,20 +222,25 @@ class TargetState:
         """It refused a caller's request: alive, and no fault of its own."""
         self.totals.rejected += 1
         self._alive(ticket)
+        self.credential.abandoned(ticket.credential)
 
     def unasked(self, ticket: Ticket) -> None:
         """A caller's request could not be sent to it: that tells nothing of it."""
         self.totals.rejected += 1
-        self.breaker.abandoned(ticket)
+        self._told_nothing(ticket)
 
     def _alive(self, ticket: Ticket) -> None:
         self.breaker.answered(ticket)
-        self.ready_at = max(self.cool_until, self.breaker.open_until)
+        self.refresh()
+
+    def _told_nothing(self, ticket: Ticket) -> None:
+        self.breaker.abandoned(ticket)
+        self.credential.abandoned(ticket.credential)
 
     def abandoned(self, ticket: Ticket) -> None:
         """The caller left, another target was faster, or AILB failed."""
         self.totals.abandoned += 1
-        self.breaker.abandoned(ticket)
+        self._told_nothing(ticket)
 
     def used(self, usage: TokenUsage, cost_micro_dollars: int) -> None:
         """Tokens and cost of an answer, whole or not."""

@@ -83,7 +83,10 @@ class Setup:
 
     def idle(self) -> bool:
         states = [self.ledger.state(target) for target in (P, Q)]
-        return not any(s.in_flight or s.waiting or s.breaker.probe_until for s in states)
+        return not any(
+            s.in_flight or s.waiting or s.breaker.probe_until or s.credential.probe_until
+            for s in states
+        )
 
 
 def sized(first: int | None, second: int | None) -> type[Setup]:

@@ -140,6 +140,7 @@ def test_a_refused_credential_is_dark_at_once_and_said_once(
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
     setup.fail(refused)
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING", "ERROR"]
+    assert "p/m" not in caplog.text, "it is a matter of the provider"
 
 
 def test_a_whole_answer_is_measured() -> None:
