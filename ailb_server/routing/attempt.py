@@ -111,7 +111,8 @@ class Attempt:
         self.seat.state.used(usage, cost_micro_dollars)
         if self.seat.gate is not None:
             taken = usage.prompt + usage.completion
-            self.seat.gate.correct(self._clocks.clock(), taken - self._charged)
+            now = self._clocks.clock()
+            self.seat.gate.correct(self.started, now, taken - self._charged)
 
     def _judge(self, error: BaseException | None) -> None:
         state, now, at = self.seat.state, self._clocks.clock(), self._clocks.wall()
@@ -124,6 +125,8 @@ class Attempt:
         elif isinstance(error, InvalidRequestError):
             # Told by the translator: the target was never asked.
             state.unasked(self._ticket)
+            if self.seat.gate is not None:
+                self.seat.gate.refund(self.started, now, self._charged)
         elif isinstance(error, UpstreamUnavailableError) and error.resendable:
             # An old connection's end says nothing about the target.
             state.abandoned(self._ticket)

@@ -86,12 +86,23 @@ class Catalogue:
         table = self._compile()
         if table != self.table:
             self.table = table
+        self._warn_of_clashes()
         self._warn_of_empty_aliases()
         self._ledger.forget_except(self.table.targets())
         for fault in asked:
             # One of ours: it must be seen, but not cost the other providers their models.
             if fault is not None:
                 raise fault
+
+    def _warn_of_clashes(self) -> None:
+        """Once for each."""
+        for name in sorted(self.table.clashes - self._warned):
+            _log.warning(
+                "the model listed as %s has another's qualified name, which wins: ask for it by its"
+                " provider's name, a slash, and its own",
+                name,
+            )
+            self._warned.add(name)
 
     def _warn_of_empty_aliases(self) -> None:
         """Once for each, and not while a provider has yet to tell what it serves."""
@@ -145,5 +156,6 @@ class Catalogue:
 
     def _offer(self, declaration: Declaration) -> Offer:
         models = declaration.models or self._listed.get(declaration.provider, ())
-        targets = tuple(declaration.target(model) for model in models)
+        # A listing may name a model twice: it is one target all the same.
+        targets = tuple(declaration.target(model) for model in dict.fromkeys(models))
         return Offer(declaration.provider, declaration.owned_by, targets)

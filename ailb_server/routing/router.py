@@ -115,7 +115,7 @@ class Router:
     def _group(self, model: str) -> _Group:
         table = self.catalogue.table
         if table is not self._table:
-            self._groups = {n: g for n, g in self._groups.items() if g.served == table.find(n)}
+            self._groups = {n: g for n, g in self._groups.items() if self._holds(n, g, table)}
             self._table = table
         group = self._groups.get(model)
         if group is None:
@@ -124,6 +124,13 @@ class Router:
             plain = all(target.capabilities is None for target in served.targets)
             group = self._groups[model] = _Group(served, seats, plain)
         return group
+
+    def _holds(self, name: str, group: _Group, table: RoutingTable) -> bool:
+        """Whether a group is still what its name stands for, and its seats are of the ledger: a
+        target that was away for a while is another one there."""
+        return group.served == table.find(name) and all(
+            seat.state is self.ledger.state(seat.target) for seat in group.seats
+        )
 
 
 def _parted(

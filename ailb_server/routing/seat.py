@@ -73,6 +73,9 @@ class Seat:
 
     def expected_cost(self, facts: RequestFacts) -> float:
         """Of this request, in millionths of a micro-dollar; infinite without a price."""
+        if self.target.price is None:
+            # Not infinity times the tokens: an embedding has none to complete, and that is no cost.
+            return math.inf
         return (
             facts.prompt_tokens * self.prompt_price
             + self.completion_tokens(facts) * self.completion_price

@@ -225,8 +225,8 @@ class TargetState:
         self.credential.abandoned(ticket.credential)
 
     def unasked(self, ticket: Ticket) -> None:
-        """A caller's request could not be sent to it: that tells nothing of it."""
-        self.totals.rejected += 1
+        """A caller's request could not be sent to it: as if it had not been tried."""
+        self.totals.attempts -= 1
         self._told_nothing(ticket)
 
     def _alive(self, ticket: Ticket) -> None:

@@ -139,7 +139,9 @@ async def test_a_target_that_was_never_asked_has_not_failed() -> None:
     setup = Setup(FakeProvider(refusal=unfit), FakeProvider(says=[chunk()]))
     await setup.answer()
     totals = setup.ledger.state(P).totals
-    assert (totals.failed, totals.rejected, totals.last_failure) == (0, 1, "")
+    assert (totals.attempts, totals.failed, totals.rejected) == (0, 0, 0)
+    assert totals.last_failure == ""
+    assert setup.seen == [(Q, None)]
 
 
 async def test_an_answer_ends_a_row_of_failures() -> None:

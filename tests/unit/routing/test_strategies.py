@@ -2,12 +2,15 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ailb_server.domain.chat import Operation
 from ailb_server.domain.target import Price, Target
+from ailb_server.routing.facts import RequestFacts
 from ailb_server.routing.seat import Seat
 from ailb_server.routing.strategies import (
     EXPLORATION_SHARE,
@@ -19,6 +22,7 @@ from ailb_server.routing.strategies import (
     random_order,
     round_robin,
 )
+from tests.unit.doubles import chat
 from tests.unit.routing.seats import chance, facts, priced, seats_of, weighted
 
 _WEIGHTS = st.lists(st.integers(1, 20), min_size=1, max_size=5)
@@ -166,6 +170,14 @@ def test_who_answers_at_length_is_dearer_than_his_price() -> None:
         wordy.state.completion.observe(1000)
     assert cost_optimized(seats, facts(), chance())[0] is terse
     assert cost_optimized(seats, facts(max_tokens=50), chance())[0] is wordy
+
+
+def test_an_unknown_price_is_last_for_what_has_no_output_too() -> None:
+    free, unknown = seats = priced(Price(100, 0), None)
+    embedding = RequestFacts(replace(chat(), operation=Operation.EMBEDDING), 0)
+    assert unknown.expected_cost(embedding) == math.inf
+    for seed in range(50):
+        assert cost_optimized(seats, embedding, chance(seed)) == [free, unknown]
 
 
 def test_equal_costs_are_shared_by_weight() -> None:
