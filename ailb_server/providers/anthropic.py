@@ -85,6 +85,10 @@ class AnthropicProvider:
                 raise self._bad_answer(error) from error
             return body
 
+    def has_room(self) -> bool:
+        """See `PooledProvider.has_room`."""
+        return self._upstream.has_room()
+
     async def list_models(self) -> Sequence[str] | None:
         """See `ChatProvider.list_models`."""
         models = await self._account.models()

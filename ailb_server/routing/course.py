@@ -47,10 +47,6 @@ class Course:
         """All that are fit, those that could not be asked last: by then they may."""
         return [seat for seat in self._planned() if seat not in self.unfit]
 
-    def in_turn(self) -> Iterator[Seat]:
-        """As `seats`, but for those that turn out to be unfit on the way."""
-        return (seat for seat in self._planned() if seat not in self.unfit)
-
     def _planned(self) -> Sequence[Seat]:
         plan = self.plan
         return (*plan.order, *plan.skipped) if plan.skipped else plan.order

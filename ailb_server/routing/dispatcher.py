@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from ailb_server.domain.errors import (
     UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
-from ailb_server.domain.ports import ChatProvider
+from ailb_server.domain.ports import ChatProvider, PooledProvider
 from ailb_server.domain.target import Target
 from ailb_server.routing.attempt import Attempt, NotAdmittedError
 from ailb_server.routing.budget import RetryBudget
@@ -128,13 +128,16 @@ class Dispatcher:
 
     async def _one_round(self, course: Course) -> Opened | None:
         """Asks each target that may be asked, once."""
-        seats = course.in_turn()
-        for seat in seats:
+        left = list(course.seats())
+        while left:
+            seat = left.pop(0)
+            if seat in course.unfit:
+                continue
             if course.failure is not None and not self._may_follow(seat):
                 course.note(seat.target, "retry_budget", 0.0)
                 return None
             try:
-                return await self._hedged(course, seat, seats)
+                return await self._hedged(course, seat, left)
             except NotAdmittedError:
                 continue
             except UpstreamError as error:
@@ -162,20 +165,28 @@ class Dispatcher:
         budget keeps a general outage from multiplying the load."""
         return seat.state.well() or self._budget.take()
 
-    async def _hedged(self, course: Course, seat: Seat, seats: Iterator[Seat]) -> Opened:
+    async def _hedged(self, course: Course, seat: Seat, left: list[Seat]) -> Opened:
+        """Asks the seat and, if it is late, one more of those `left`, which is then out of them."""
         opening = self._resent(course, seat)
         after_s = course.plan.hedge_after_s
         if after_s is None:
             return await opening
 
         def hedge() -> Opening | None:
-            now = self._ledger.clock()
-            for other in seats:
-                if other.admits(course.plan.facts, now):
-                    return self._resent(course, other) if self._budget.take() else None
-            return None
+            other = next((seat for seat in left if self._may_hedge(course, seat)), None)
+            if other is None or not self._budget.take():
+                return None
+            left.remove(other)
+            return self._resent(course, other)
 
         return await first_answer(opening, hedge, after_s)
+
+    def _may_hedge(self, course: Course, seat: Seat) -> bool:
+        """Whether the seat may be asked at once: a hedge takes no place that others wait for."""
+        if seat in course.unfit or not seat.admits(course.plan.facts, self._ledger.clock()):
+            return False
+        provider = self._providers[seat.target.provider]
+        return not isinstance(provider, PooledProvider) or provider.has_room()
 
     async def _resent(self, course: Course, seat: Seat) -> Opened:
         """One attempt; once more at once if all that failed was an old connection, unread."""

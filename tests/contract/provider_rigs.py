@@ -24,6 +24,7 @@ from tests.support import ollama_upstream as ollama
 
 NAME = "p"
 RETRY_AFTER_S = 7
+POOL_SIZE = 10
 _RETRY = {"retry-after": str(RETRY_AFTER_S)}
 _HTML = b"<html>oops</html>\n"
 Scripts: TypeAlias = Mapping[str, anthropic.Script]
@@ -61,6 +62,10 @@ class Rig(ABC):
     @abstractmethod
     def answer_status(self, status: int) -> None:
         """Every later answer and listing has this status, and a retry-after of RETRY_AFTER_S."""
+
+    def answer_too_long(self) -> bool:
+        """Every later answer says that the prompt is too long; False if it knows no such answer."""
+        return False
 
     @abstractmethod
     def provider(self, timeouts: Timeouts) -> Closable:
@@ -101,6 +106,17 @@ class OpenAIRig(Rig):
     @override
     def answer_status(self, status: int) -> None:
         self._server.behave({"status": status, "headers": _RETRY})
+
+    @override
+    def answer_too_long(self) -> bool:
+        error = {
+            "message": "This model's maximum context length is 9 tokens.",
+            "type": "invalid_request_error",
+            "param": "messages",
+            "code": "context_length_exceeded",
+        }
+        self._server.behave({"status": 400, "error_body": {"error": error}})
+        return True
 
     @override
     def provider(self, timeouts: Timeouts) -> Closable:
@@ -145,6 +161,12 @@ class AnthropicRig(Rig):
         headers = {"content-type": "application/json", **_RETRY}
         script = anthropic.Script([anthropic.error_body("some_error", "no")], status, headers)
         self._server.script = self._server.listing = script
+
+    @override
+    def answer_too_long(self) -> bool:
+        body = anthropic.error_body("invalid_request_error", anthropic.TOO_LONG)
+        self._server.script = anthropic.Script([body], 400, {"content-type": "application/json"})
+        return True
 
     @override
     def provider(self, timeouts: Timeouts) -> Closable:
@@ -218,7 +240,7 @@ RIGS: Mapping[str, type[Rig]] = MappingProxyType(
 
 
 def _upstream(timeouts: Timeouts) -> Upstream:
-    return Upstream(NAME, timeouts=timeouts, pool_size=10)
+    return Upstream(NAME, timeouts=timeouts, pool_size=POOL_SIZE)
 
 
 def _scripts(

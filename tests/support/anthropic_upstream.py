@@ -14,6 +14,8 @@ VERSION = "2026-10-21"
 MODEL = "claude-test"
 # Not as a JSON writer would write it: what is relayed must stay so.
 COUNTED = b'{ "input_tokens" : 42 }'
+# How the API refuses a prompt longer than the model's context.
+TOO_LONG = "prompt is too long: 215432 tokens > 200000 maximum"
 USAGE = {"input_tokens": 12, "output_tokens": 3}
 MESSAGE: Mapping[str, Any] = {
     "id": "msg_01",

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import pytest
@@ -356,6 +357,59 @@ def test_whoever_answers_first_wins(first: Says, second: Says, winner: Target | 
     run(clock, main())
     assert setup.log.count("p closed") <= 1
     assert setup.idle()
+
+
+@dataclass
+class _Pooled(FakeProvider):
+    """Has as many connections as are in use, but for `free` ones."""
+
+    free: int = 0
+
+    def has_room(self) -> bool:
+        return self.free > 0
+
+
+def _hedged(second: FakeProvider, limits: ProviderLimits | None = None) -> tuple[Setup, float]:
+    """Asks twice at once, the first target late; the seconds it took."""
+    clock = Clock()
+    limited = {"q": limits} if limits else None
+    first = FakeProvider(says=[9.0, chunk("p")])
+    setup = Setup(first, second, clock=clock, hedge_after_s=2, limits=limited)
+    began = clock.now
+
+    async def main() -> None:
+        await asyncio.gather(setup.answer(), setup.answer())
+
+    run(clock, main())
+    assert setup.idle()
+    return setup, clock.now - began
+
+
+def test_a_hedge_never_waits_for_a_connection_behind_others() -> None:
+    says: Says = [0.5, chunk("q")]
+    setup, seconds = _hedged(_Pooled(says=says))
+    assert seconds == pytest.approx(9)
+    assert not any(line.startswith("q") for line in setup.log)
+    setup, seconds = _hedged(_Pooled(says=says, free=1))
+    assert seconds == pytest.approx(2.5)
+
+
+def test_a_hedge_takes_no_more_than_its_provider_bears() -> None:
+    second = FakeProvider(says=[0.5, chunk("q")])
+    setup, seconds = _hedged(second, ProviderLimits(max_concurrent=1))
+    assert seconds == pytest.approx(9), "one is hedged, the other is not"
+    assert setup.log.count("q open vendor/m") == 1
+
+
+def test_who_could_not_be_a_hedge_is_still_asked_when_the_first_fails() -> None:
+    clock = Clock()
+    first = FakeProvider(says=[3.0, _DOWN])
+    setup = Setup(first, _Pooled(says=[chunk("q")]), clock=clock, hedge_after_s=1)
+
+    async def main() -> None:
+        assert (await setup.answer())[0] == Q
+
+    run(clock, main())
 
 
 def test_both_hedged_fail() -> None:
