@@ -170,6 +170,14 @@ class UpstreamContextLengthError(ContextLengthExceededError, UpstreamRejectedErr
     failover = True
 
 
+class UpstreamModelMissingError(UpstreamRejectedError):
+    """The provider has not got the model that AILB chose there, or something else it was asked for:
+    another target may."""
+
+    reason = Reason.MODEL_NOT_FOUND
+    failover = True
+
+
 class UpstreamRateLimitedError(UpstreamError):
     """The provider limits AILB's rate; cools the target, does not darken it."""
 

@@ -8,11 +8,12 @@ from http import HTTPStatus
 
 import orjson
 
-from ailb_server.domain.chat import Json
+from ailb_server.domain.chat import JsonObject
 from ailb_server.domain.errors import (
     UpstreamContextLengthError,
     UpstreamError,
     UpstreamMisconfiguredError,
+    UpstreamModelMissingError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
     UpstreamReply,
@@ -29,7 +30,11 @@ _TIMEOUT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT})
 # The `code` of OpenAI's API, and the `type` of llama.cpp's server (ggml-org/llama.cpp#15780), for a
 # prompt that is longer than the model's context.
 CONTEXT_LENGTH_CODE = "context_length_exceeded"
-_CONTEXT_LENGTH_TYPE = "exceed_context_size_error"
+_CONTEXT_LENGTH = frozenset({CONTEXT_LENGTH_CODE, "exceed_context_size_error"})
+# With a 404, of OpenAI's API (and what is made of Ollama's), of Anthropic's, and of vLLM's server.
+_MISSING = frozenset({"model_not_found", "not_found_error", "NotFoundError"})
+MAX_WORDS = 1000
+_MAX_FAULTS = 10
 
 MAX_RETRY_AFTER_S = 30 * 24 * 3600.0
 
@@ -71,22 +76,45 @@ def status_error(
 
 
 def _rejected(provider: str, reply: UpstreamReply, *, too_long: bool) -> UpstreamRejectedError:
-    message = f"The provider rejects the request with status {reply.status}."
-    try:
-        error = orjson.loads(reply.body)["error"]
-        message = str(error["message"])[:1000]
-        too_long = too_long or _is_too_long(error)
-    except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):
+    told = _told(reply.body)
+    error = told.get("error")
+    if not isinstance(error, dict) or "message" not in error:
         # Not OpenAI's shape, so not fit to relay: the caller gets ours, with the status.
-        reply = UpstreamReply(reply.status, "", b"")
-    if too_long and reply.status == HTTPStatus.BAD_REQUEST:
+        reply, error = UpstreamReply(reply.status, "", b""), told
+    default = f"The provider rejects the request with status {reply.status}."
+    message = (_words(error) or default)[:MAX_WORDS]
+    names = {name for name in (error.get("code"), error.get("type")) if isinstance(name, str)}
+    if reply.status == HTTPStatus.BAD_REQUEST and (too_long or names & _CONTEXT_LENGTH):
         return UpstreamContextLengthError(message, reply, provider=provider)
+    if reply.status == HTTPStatus.NOT_FOUND and names & _MISSING:
+        return UpstreamModelMissingError(message, reply, provider=provider)
     return UpstreamRejectedError(message, reply, provider=provider)
 
 
-def _is_too_long(error: Json) -> bool:
-    coded = bool(error.get("code") == CONTEXT_LENGTH_CODE)
-    return coded or bool(error.get("type") == _CONTEXT_LENGTH_TYPE)
+def _told(body: bytes) -> JsonObject:
+    try:
+        told = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _words(error: JsonObject) -> str:
+    """The explanation: OpenAI's and older vLLM's `message`, a bare `error`, or FastAPI's `detail`,
+    which may be a list of faults with a place each."""
+    for name in ("message", "error", "detail"):
+        words = error.get(name)
+        if isinstance(words, str) and words:
+            return words
+        if name == "detail" and isinstance(words, list):
+            return "; ".join(_fault(one) for one in words[:_MAX_FAULTS] if isinstance(one, dict))
+    return ""
+
+
+def _fault(one: JsonObject) -> str:
+    place = one.get("loc")
+    path = ".".join(str(step) for step in place) if isinstance(place, list) else ""
+    return f"{path}: {one.get('msg')}" if path else str(one.get("msg"))
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -76,10 +76,18 @@ class Catalogue:
         self._unlisted = {d.provider for d in self._declarations if not d.models}
         self._problems: dict[str, str] = {}
         self._warned: set[str] = set()
+        # Set once a provider has not got what it listed: time to ask again.
+        self.doubted = asyncio.Event()
         self.table: RoutingTable = self._compile()
+
+    def doubt(self, provider: str) -> None:
+        """A provider says that it has not got a model: what it listed is no longer so."""
+        if any(d.provider == provider and not d.models for d in self._declarations):
+            self.doubted.set()
 
     async def refresh(self) -> None:
         """Asks every provider for its models, all at once; who fails keeps what it had."""
+        self.doubted.clear()
         asked = await asyncio.gather(
             *(self._ask(declaration) for declaration in self._declarations), return_exceptions=True
         )

@@ -12,6 +12,7 @@ from ailb_server.domain.errors import (
     UntranslatableError,
     UpstreamContextLengthError,
     UpstreamError,
+    UpstreamModelMissingError,
     UpstreamRateLimitedError,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
@@ -23,6 +24,16 @@ from ailb_server.routing.decisions import Tried
 from ailb_server.routing.ledger import Ledger
 from ailb_server.routing.router import Plan
 from ailb_server.routing.seat import Seat
+
+# When to come back where nothing says it: the targets are up, as far as is known, and failed.
+_SOON_S = 1.0
+
+
+@dataclass(slots=True)
+class Race:
+    """A decided one: `overtaken` is the seat that lost to one asked later, if it did."""
+
+    overtaken: Seat | None
 
 
 @dataclass(slots=True)
@@ -42,6 +53,7 @@ class Course:
     failure: UpstreamError | None = None
     refusals: int | None = 0
     unfit: set[Seat] = field(default_factory=set)
+    race: Race | None = None
 
     def seats(self) -> Sequence[Seat]:
         """All that are fit, those that could not be asked last: by then they may."""
@@ -72,7 +84,7 @@ class Course:
         one more than who could not even be asked."""
         if self.failure is None or _weight(error) >= _weight(self.failure):
             self.failure = error
-        if isinstance(error, UntranslatableError):
+        if isinstance(error, UntranslatableError | UpstreamModelMissingError):
             self.unfit.add(seat)
         elif isinstance(error, UpstreamContextLengthError):
             facts = self.plan.facts
@@ -97,7 +109,9 @@ class Course:
         failure = self.failure
         if failure is None or (seats and _weight(failure) < _ANSWERABLE):
             failure = self._nobody(now)
-        if failure.retry_after_s is not None or soonest <= 0:
+        if soonest <= 0 and isinstance(failure, _TEMPORARY):
+            soonest = _SOON_S
+        if soonest <= 0:
             return failure
         # The failure itself tells what the provider said, this what the caller is told.
         told = copy(failure)
@@ -127,6 +141,7 @@ class Course:
             decision.waited_s = ledger.clock() - started
 
 
+_TEMPORARY = (UpstreamUnavailableError, UpstreamRateLimitedError)
 _ANSWERABLE = 2
 
 
@@ -134,7 +149,8 @@ def _weight(error: UpstreamError) -> int:
     """How much a failure tells the caller, beside others."""
     if isinstance(error, UntranslatableError):
         return 0
-    return 1 if isinstance(error, UpstreamContextLengthError) else _ANSWERABLE
+    lacks = isinstance(error, UpstreamContextLengthError | UpstreamModelMissingError)
+    return 1 if lacks else _ANSWERABLE
 
 
 def _limited(seat: Seat, now: float) -> bool:

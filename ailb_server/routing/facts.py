@@ -6,9 +6,9 @@ from types import MappingProxyType
 
 import orjson
 
-from ailb_server.domain.chat import ChatRequest, Json, JsonObject, Operation
+from ailb_server.domain.chat import ChatRequest, Json, JsonObject, Operation, TokenUsage
 
-_BYTES_PER_TOKEN = 4
+BYTES_PER_TOKEN = 4
 _IMAGE_PARTS = frozenset({"image_url", "image", "input_image"})
 # About what providers charge for an image of ordinary size, some pages, a minute of speech.
 _PART_TOKENS: Mapping[str, int] = MappingProxyType(
@@ -39,7 +39,11 @@ class RequestFacts:
         """A quarter of the body's bytes, where images, files and sounds count by number."""
         data = sum(_data_length(part) for part in self._parts)
         flat = sum(_PART_TOKENS[part["type"]] for part in self._parts)
-        return max(1, (len(self._request.body) - data) // _BYTES_PER_TOKEN) + flat
+        return max(1, (len(self._request.body) - data) // BYTES_PER_TOKEN) + flat
+
+    def usage_of(self, events: int) -> TokenUsage:
+        """About what an answer takes of which so many events were seen, about one token each."""
+        return TokenUsage(self.prompt_tokens, min(events, self.max_output_tokens))
 
     @cached_property
     def max_output_tokens(self) -> int:

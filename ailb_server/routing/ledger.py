@@ -81,9 +81,11 @@ class Ledger:
             state.credential.leave(state)
         self._states = kept
 
-    def attempt(self, seat: Seat, facts: RequestFacts, *, last_resort: bool = False) -> Attempt:
+    def attempt(
+        self, seat: Seat, facts: RequestFacts, *, last_resort: bool = False, beside: bool = False
+    ) -> Attempt:
         """An attempt to be entered; see `Attempt`."""
-        return Attempt(seat, facts, self._clocks, last_resort=last_resort)
+        return Attempt(seat, facts, self._clocks, last_resort=last_resort, beside=beside)
 
     def snapshot(self) -> Sequence[TargetSnapshot]:
         """Every known target as it stands now, by name."""

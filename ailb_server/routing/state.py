@@ -77,8 +77,8 @@ class TargetState:
         self.completion = Ewma()
         # By whether it was streamed: the first chunk of an unstreamed answer is all of it.
         self.first_chunk = {True: PeakEwma(), False: PeakEwma()}
-        # When the attempts began that still wait for their first chunk, oldest first.
-        self.waiting: dict[int, float] = {}
+        # When the attempts began that still wait for their first chunk, oldest first; by the same.
+        self.waiting: dict[bool, dict[int, float]] = {True: {}, False: {}}
         # Whether what opened the circuit is that its provider refused it AILB's credential.
         self._refused = False
 
@@ -154,9 +154,8 @@ class TargetState:
         value = self.first_chunk[stream].value
         if value is None:
             return math.inf
-        if self.waiting:
-            return max(value, now - next(iter(self.waiting.values())))
-        return value
+        waiting = self.waiting[stream]
+        return max(value, now - next(iter(waiting.values()))) if waiting else value
 
     def answered(self, ticket: Ticket, waited_s: float, now: float, *, stream: bool) -> None:
         """The first chunk is there."""
@@ -170,20 +169,26 @@ class TargetState:
             self._refused = False
             _log.warning("target %s: AILB's credential may use it again", self.name)
 
-    def succeeded(self, ticket: Ticket, took_s: float, now: float, at: float) -> None:
-        """A whole answer."""
-        self.breaker.succeeded(ticket, now)
-        self.latency.observe(took_s)
-        self.latencies.observe(took_s)
+    def succeeded(self, ticket: Ticket, took_s: float | None, now: float, at: float) -> None:
+        """A whole answer; without its seconds one beside chats, which tells nothing of them."""
+        if took_s is None:
+            self._told_nothing(ticket)
+        else:
+            self.breaker.succeeded(ticket, now)
+            self.latency.observe(took_s)
+            self.latencies.observe(took_s)
         self.totals.successful += 1
         self.totals.last_success_at = at
 
-    def failed(self, ticket: Ticket, error: UpstreamError, now: float, at: float) -> None:
-        """Counts, cools and opens, as the error's class says."""
+    def failed(
+        self, ticket: Ticket, error: UpstreamError, now: float, at: float, *, beside: bool = False
+    ) -> None:
+        """Counts, cools and opens, as the error's class says; `beside` chats, only a refused
+        credential opens."""
         self.totals.failed += 1
         self.totals.last_failure_at = at
         self.totals.last_failure = error.reason.value
-        if error.darkens:
+        if error.darkens and not (beside and not isinstance(error, UpstreamMisconfiguredError)):
             self._darken(ticket, error, now)
         else:
             self._told_nothing(ticket)
@@ -207,16 +212,15 @@ class TargetState:
                 _log.error("target %s: its provider forbids it to AILB's credential", self.name)
             self._refused = True
             return
+        self._speaks_against(ticket, error.reason.value, now)
+
+    def _speaks_against(self, ticket: Ticket, reason: str, now: float) -> None:
         before = self.breaker.open_until
         self.breaker.failed(ticket, now)
         self.credential.abandoned(ticket.credential)
         if self.breaker.open_until != before and not self._refused:
-            _log.warning(
-                "target %s: circuit open for %.1f s after %s",
-                self.name,
-                self.breaker.open_until - now,
-                error.reason.value,
-            )
+            seconds = self.breaker.open_until - now
+            _log.warning("target %s: circuit open for %.1f s after %s", self.name, seconds, reason)
 
     def rejected(self, ticket: Ticket) -> None:
         """It refused a caller's request: alive, and no fault of its own."""
@@ -242,8 +246,20 @@ class TargetState:
         self.totals.abandoned += 1
         self._told_nothing(ticket)
 
-    def used(self, usage: TokenUsage, cost_micro_dollars: int) -> None:
-        """Tokens and cost of an answer, whole or not."""
+    def overtaken(self, ticket: Ticket, now: float) -> None:
+        """A target that was asked later was faster: one that hangs fails in no other way then."""
+        self.totals.abandoned += 1
+        self._speaks_against(ticket, "being overtaken by hedges", now)
+        self.refresh()
+
+    def waited_in_vain(self, seconds: float, now: float, *, stream: bool) -> None:
+        """So long at least its first chunk would have taken."""
+        known = self.first_chunk[stream]
+        if known.value is not None and seconds > known.value:
+            known.observe(seconds, now)
+
+    def used(self, usage: TokenUsage, cost_micro_dollars: int, *, whole: bool) -> None:
+        """Tokens and cost of an answer; only a `whole` one tells how long answers are."""
         old = self.totals.usage
         self.totals.usage = TokenUsage(
             prompt=old.prompt + usage.prompt,
@@ -253,4 +269,5 @@ class TargetState:
             reasoning=old.reasoning + usage.reasoning,
         )
         self.totals.cost_micro_dollars += cost_micro_dollars
-        self.completion.observe(usage.completion)
+        if whole:
+            self.completion.observe(usage.completion)

@@ -117,6 +117,10 @@ class Settings(BaseSettings):
         description="How long a request waits for a provider's rate limit when no other target is"
         " left; 0 refuses it at once.",
     )
+    rate_limit_queue: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        100,
+        description="How many requests wait so at once; beyond it they are refused with 503.",
+    )
     list_prices: bool = Field(
         default=True,
         description="Vendors' list prices for models without a price in the file. Not for providers"

@@ -84,7 +84,10 @@ class Setup:
     def idle(self) -> bool:
         states = [self.ledger.state(target) for target in (P, Q)]
         return not any(
-            s.in_flight or s.waiting or s.breaker.probe_until or s.credential.probe_until
+            s.in_flight
+            or any(s.waiting.values())
+            or s.breaker.probe_until
+            or s.credential.probe_until
             for s in states
         )
 

@@ -127,3 +127,14 @@ async def test_a_name_that_hides_behind_anothers_is_told_once(
         await catalogue.refresh()
     (line,) = [r.getMessage() for r in caplog.records if "p/m" in r.getMessage()]
     assert "qualified" in line
+
+
+async def test_only_what_a_provider_lists_itself_is_in_doubt() -> None:
+    listing, declared = FakeProvider("p", models=["m"]), FakeProvider("q")
+    catalogue = Catalogue([_declared(listing), _declared(declared, "m")], Ledger())
+    catalogue.doubt("q")
+    assert not catalogue.doubted.is_set()
+    catalogue.doubt("p")
+    assert catalogue.doubted.is_set()
+    await catalogue.refresh()
+    assert not catalogue.doubted.is_set()

@@ -1,6 +1,7 @@
 """Attempts in order until one answers; what was opened is closed, whichever way it ends."""
 
 import asyncio
+import logging
 
 import pytest
 
@@ -9,12 +10,14 @@ from ailb_server.domain.errors import (
     InvalidRequestError,
     UntranslatableError,
     UpstreamContextLengthError,
+    UpstreamModelMissingError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
     UpstreamReply,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
+from ailb_server.routing.limits import ProviderLimits
 from tests.unit.doubles import FakeProvider, chat, chunk
 from tests.unit.routing.dispatching import P, Q, Setup, sized
 
@@ -134,14 +137,54 @@ async def test_what_one_cannot_take_waits_for_another_that_is_limited(refusal: E
     assert setup.log.count("q open vendor/m") == 2
 
 
-async def test_a_target_that_was_never_asked_has_not_failed() -> None:
+async def test_a_target_that_was_never_asked_has_not_failed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     unfit = UntranslatableError("not here", param="tools")
-    setup = Setup(FakeProvider(refusal=unfit), FakeProvider(says=[chunk()]))
-    await setup.answer()
+    limits = {"p": ProviderLimits(requests_per_minute=1)}
+    setup = Setup(FakeProvider(refusal=unfit), limits=limits)
+    for _ in range(2):
+        await setup.answer()
+    assert setup.log.count("p open m") == 2, "its limit is not touched"
+    setup.seen.pop()
     totals = setup.ledger.state(P).totals
     assert (totals.attempts, totals.failed, totals.rejected) == (0, 0, 0)
     assert totals.last_failure == ""
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert setup.seen == [(Q, None)]
+
+
+def _missing(provider: str = "p") -> UpstreamModelMissingError:
+    reply = UpstreamReply(404, "application/json", b'{"error":{}}')
+    return UpstreamModelMissingError("pull it first", reply, provider=provider)
+
+
+async def test_a_model_that_its_provider_has_not_got_is_asked_of_the_next() -> None:
+    setup = Setup(FakeProvider(refusal=_missing()))
+    assert (await setup.answer())[0] == Q
+    assert setup.seen == [(P, "MODEL_NOT_FOUND"), (Q, None)]
+    with pytest.raises(UpstreamModelMissingError, match="pull it first") as raised:
+        await setup.answer("alone")
+    assert raised.value.reply.status == 404
+    assert raised.value.retry_after_s is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        (_missing(), _DOWN, UpstreamUnavailableError),
+        (_DOWN, _missing("q"), UpstreamUnavailableError),
+        (_missing(), UntranslatableError("no"), UpstreamModelMissingError),
+        (_missing(), UpstreamRateLimitedError("x", retry_after_s=60), UpstreamRateLimitedError),
+    ],
+)
+async def test_a_missing_model_tells_less_than_a_failure(
+    first: Exception, second: Exception, told: type[Exception]
+) -> None:
+    setup = Setup(FakeProvider(refusal=first), FakeProvider(refusal=second))
+    with pytest.raises(told):
+        await setup.answer()
+    assert setup.log == ["p open m", "q open vendor/m"]
 
 
 async def test_an_answer_ends_a_row_of_failures() -> None:
@@ -162,9 +205,9 @@ async def test_a_fault_of_ours_is_not_failed_over() -> None:
 async def test_what_an_answer_took_is_told_to_its_target() -> None:
     setup = Setup(FakeProvider(says=[chunk()]))
     async with setup.open() as answer:
-        answer.used(TokenUsage(prompt=3, completion=2), 11)
+        answer.used(TokenUsage(prompt=3, completion=2))
     totals = setup.ledger.state(P).totals
-    assert (totals.usage, totals.cost_micro_dollars) == (TokenUsage(3, 2), 11)
+    assert (totals.usage, totals.cost_micro_dollars) == (TokenUsage(3, 2), 0)
     assert not setup.ledger.state(Q).totals.attempts
 
 
@@ -244,7 +287,9 @@ async def test_a_failed_attempt_leaves_a_line_without_its_words(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     private = UpstreamUnavailableError("it said: my secret prompt")
-    await Setup(FakeProvider(refusal=private)).answer()
-    (line,) = [record.getMessage() for record in caplog.records]
+    with caplog.at_level(logging.INFO):
+        await Setup(FakeProvider(refusal=private)).answer()
+    line, choice = [record.getMessage() for record in caplog.records]
+    assert choice == "m: q/vendor/m answers, after p/m (upstream_unavailable)"
     assert line.startswith("p/m did not answer after ")
     assert line.endswith(": UPSTREAM_UNAVAILABLE")

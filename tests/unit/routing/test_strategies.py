@@ -215,15 +215,25 @@ def test_the_unmeasured_are_last_but_a_small_share_looks_at_them() -> None:
 
 def test_who_is_being_looked_at_is_not_looked_at_twice() -> None:
     fast, unknown = seats = _measured(1000.0, 0.5, None)
-    unknown.state.waiting[1] = 1000.0
+    unknown.state.waiting[False][1] = 1000.0
     assert {latency_optimized(seats, facts(), chance(n))[0] for n in range(200)} == {fast}
 
 
 def test_a_target_that_hangs_loses_its_place_without_a_sample() -> None:
     first, second = seats = _measured(1000.0, 0.2, 0.5)
-    first.state.waiting[1] = 1000.0
+    first.state.waiting[False][1] = 1000.0
     assert latency_optimized(seats, facts(1000.4), chance())[0] is first
     assert latency_optimized(seats, facts(1000.6), chance())[0] is second
+
+
+def test_a_whole_answer_that_takes_its_time_says_nothing_of_streams() -> None:
+    first, second = seats = _measured(1000.0, 0.2, 0.5)
+    first.state.first_chunk[True].observe(0.1, 1000.0)
+    second.state.first_chunk[True].observe(0.4, 1000.0)
+    first.state.waiting[False][1] = 1000.0
+    streams = [latency_optimized(seats, facts(1003, stream=True), chance(n))[0] for n in range(50)]
+    assert set(streams) == {first}
+    assert latency_optimized(seats, facts(1003), chance())[0] is second
 
 
 def test_streamed_and_whole_answers_are_measured_apart() -> None:
