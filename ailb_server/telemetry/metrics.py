@@ -43,11 +43,8 @@ class Metrics:
         self._requests = self._counter(
             "ailb_requests_total", "Requests, by how they ended.", (*target, "outcome")
         )
-        self._refused = self._counter(
-            "ailb_requests_refused_total",
-            "Requests refused at the edge or while they were read; not in ailb_requests_total.",
-            ("reason",),
-        )
+        refused = "Requests refused at the edge or while they were read, not in the above."
+        self._refused = self._counter("ailb_requests_refused_total", refused, ("reason",))
         self._tokens = self._counter("ailb_tokens_total", "Tokens, by kind.", (*target, "kind"))
         self._cost = self._counter(
             "ailb_cost_micro_dollars_total", "Cost of requests whose model has a price.", target
