@@ -202,7 +202,7 @@ class Gateway:
     async def _serve(self, port: int, metrics: Metrics, services: Sequence[Register]) -> int:
         settings = self._settings
         limit = settings.max_concurrent_requests
-        server = GrpcServer(Edge(limit), services, max_calls=limit)
+        server = GrpcServer(Edge(limit, metrics.refused), services, max_calls=limit)
         bound = await server.start(settings.host, port)
         self._server = server
         self._closing.push_async_callback(server.stop)

@@ -11,6 +11,7 @@ AilbError
     UpstreamRateLimitedError, UpstreamMisconfiguredError,
     UpstreamUnavailableError, UpstreamTimeoutError
     UpstreamContextLengthError     a ContextLengthExceededError by the provider's word
+    UpstreamModelMissingError      a ModelNotFoundError by the provider's word
     UntranslatableError            an InvalidRequestError, but only to some of the targets
   StorageUnavailableError, OverloadedError, ShuttingDownError
   NotImplementedHereError, InternalError
@@ -170,11 +171,10 @@ class UpstreamContextLengthError(ContextLengthExceededError, UpstreamRejectedErr
     failover = True
 
 
-class UpstreamModelMissingError(UpstreamRejectedError):
+class UpstreamModelMissingError(ModelNotFoundError, UpstreamRejectedError):
     """The provider has not got the model that AILB chose there, or something else it was asked for:
     another target may."""
 
-    reason = Reason.MODEL_NOT_FOUND
     failover = True
 
 
