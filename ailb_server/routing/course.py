@@ -109,6 +109,8 @@ class Course:
         failure = self.failure
         if failure is None or (seats and _weight(failure) < _ANSWERABLE):
             failure = self._nobody(now)
+        # Even a dark target is tried by then, as the last resort.
+        soonest = min(soonest, failure.retry_after_s or soonest)
         if soonest <= 0 and isinstance(failure, _TEMPORARY):
             soonest = _SOON_S
         if soonest <= 0:

@@ -79,24 +79,32 @@ class RequestFacts:
         messages = request.fields.get("messages") or ()
         if request.untranslatable is not None and request.wire == "anthropic":
             messages = orjson.loads(request.body).get("messages")
-        parts = [
-            part for message in _objects(messages) for part in _objects(message.get("content"))
-        ]
-        # Anthropic's tool results hold parts again.
-        results = [part for part in parts if part.get("type") == "tool_result"]
-        inner = [part for result in results for part in _objects(result.get("content"))]
-        return [part for part in (*parts, *inner) if _has_data(part)]
+        found: list[JsonObject] = []
+        for message in messages if isinstance(messages, list) else ():
+            if isinstance(message, dict) and isinstance(message.get("content"), list):
+                found.extend(_heavy(message["content"]))
+        return found
 
 
-def _objects(items: Json) -> list[JsonObject]:
-    found = items if isinstance(items, list) else []
-    return [item for item in found if isinstance(item, dict)]
+def _heavy(content: list[Json]) -> list[JsonObject]:
+    parts = [part for part in content if isinstance(part, dict)]
+    # Anthropic's tool results hold parts again.
+    inner = [
+        part
+        for result in parts
+        if result.get("type") == "tool_result" and isinstance(result.get("content"), list)
+        for part in result["content"]
+        if isinstance(part, dict)
+    ]
+    return [part for part in (*parts, *inner) if _has_data(part)]
 
 
 def _has_data(part: JsonObject) -> bool:
-    kind, source = part.get("type"), part.get("source")
-    text = isinstance(source, dict) and source.get("type") in _TEXTS
-    return isinstance(kind, str) and kind in _PART_TOKENS and not text
+    kind = part.get("type")
+    if not isinstance(kind, str) or kind not in _PART_TOKENS:
+        return False
+    source = part.get("source")
+    return not (isinstance(source, dict) and source.get("type") in _TEXTS)
 
 
 def _data_length(part: JsonObject) -> int:

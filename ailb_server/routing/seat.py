@@ -18,6 +18,7 @@ class Seat:
         "completion_price",
         "gate",
         "lightness",
+        "priced",
         "prompt_price",
         "state",
         "target",
@@ -33,6 +34,7 @@ class Seat:
         self.lightness = 1 / target.weight
         self.turn = 0
         price = target.price
+        self.priced = price is not None
         self.prompt_price: float = price.prompt if price else math.inf
         self.completion_price: float = price.completion if price else math.inf
 
@@ -66,14 +68,15 @@ class Seat:
 
     def completion_tokens(self, facts: RequestFacts) -> float:
         """What an answer of this target has taken on average, within what the caller allows."""
-        mean = self.state.completion.value
+        mean, allowed = self.state.completion.value, facts.max_output_tokens
         if mean is None:
             mean = DEFAULT_COMPLETION_TOKENS * facts.choices
-        return min(mean, facts.max_output_tokens)
+        # Not `min`: this is worked out for every target of every request.
+        return mean if mean < allowed else allowed
 
     def expected_cost(self, facts: RequestFacts) -> float:
         """Of this request, in millionths of a micro-dollar; infinite without a price."""
-        if self.target.price is None:
+        if not self.priced:
             # Not infinity times the tokens: an embedding has none to complete, and that is no cost.
             return math.inf
         return (

@@ -3,6 +3,7 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
@@ -159,7 +160,8 @@ class AnthropicRig(Rig):
     @override
     def answer_status(self, status: int) -> None:
         headers = {"content-type": "application/json", **_RETRY}
-        script = anthropic.Script([anthropic.error_body("some_error", "no")], status, headers)
+        kind = "not_found_error" if status == HTTPStatus.NOT_FOUND else "some_error"
+        script = anthropic.Script([anthropic.error_body(kind, "no")], status, headers)
         self._server.script = self._server.listing = script
 
     @override

@@ -352,3 +352,20 @@ def test_the_total_bounds_the_answer_of_a_later_attempt_too() -> None:
     run(clock, main())
     assert clock.now - began == pytest.approx(10)
     assert setup.idle()
+
+
+def test_what_a_dark_targets_provider_says_comes_before_the_end_of_the_dark() -> None:
+    clock = Clock()
+    limited = UpstreamRateLimitedError("x", retry_after_s=40)
+    refused = UpstreamMisconfiguredError("no")
+    setup = Setup(FakeProvider(refusal=limited, refusals=[refused]), clock=clock)
+
+    async def main() -> list[float | None]:
+        told = []
+        for _ in range(2):
+            with pytest.raises(AilbError) as raised:
+                await setup.answer("alone")
+            told.append(raised.value.retry_after_s)
+        return told
+
+    assert run(clock, main()) == [60, 40]
