@@ -57,7 +57,8 @@ class Course:
 
     def seats(self) -> Sequence[Seat]:
         """All that are fit, those that could not be asked last: by then they may."""
-        return [seat for seat in self._planned() if seat not in self.unfit]
+        planned = self._planned()
+        return [seat for seat in planned if seat not in self.unfit] if self.unfit else planned
 
     def _planned(self) -> Sequence[Seat]:
         plan = self.plan
