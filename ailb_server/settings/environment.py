@@ -110,8 +110,8 @@ class Settings(BaseSettings):
     hedge_after_s: Seconds | None = Field(
         None,
         description="If set, a second target is asked too when the first one's answer has not begun"
-        " by then; the slower is cancelled. Costs tokens twice. A target that is overtaken again and"
-        " again is left out for a while, as one that fails.",
+        " by then; the slower is cancelled. Costs tokens twice. A target that is overtaken again"
+        " and again is left out for a while, as one that fails.",
     )
     rate_limit_wait_s: Annotated[float, Field(ge=0, le=86_400)] = Field(
         30,
