@@ -6,7 +6,7 @@ from collections.abc import Callable
 import orjson
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, JsonObject, TokenUsage
-from ailb_server.domain.errors import InvalidRequestError
+from ailb_server.domain.errors import UntranslatableError
 from ailb_server.domain.json_text import StreamedJson, loads
 from ailb_server.providers.json_splice import append, splice
 from ailb_server.providers.sse import data_of, split_events
@@ -87,7 +87,7 @@ def translated_body(request: ChatRequest, model: str) -> tuple[bytes, tuple[str,
     try:
         body = orjson.dumps({**fields, "model": model})
     except orjson.JSONEncodeError:
-        raise InvalidRequestError("The request is nested too deeply.") from None
+        raise UntranslatableError("The request is nested too deeply.") from None
     return body, tuple(sorted(foreign))
 
 
