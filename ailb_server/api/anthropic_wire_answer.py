@@ -11,6 +11,7 @@ from pydantic_core import from_json, to_json
 
 from ailb_server.domain.chat import ChatChunk, Json, JsonObject, TokenUsage
 from ailb_server.domain.errors import UpstreamUnavailableError
+from ailb_server.domain.json_text import mended
 
 THINKING_BLOCKS = frozenset({"thinking", "redacted_thinking"})
 # Where an answer's thoughts are: there is no name in OpenAI's own format.
@@ -171,6 +172,7 @@ def _input(arguments: str) -> JsonObject:
     if not arguments.strip():
         return {}
     try:
-        return object_of(from_json(arguments, allow_inf_nan=False, allow_partial=True))
+        text = mended(arguments.encode())
+        return object_of(from_json(text, allow_inf_nan=False, allow_partial=True))
     except ValueError:
         raise malformed() from None

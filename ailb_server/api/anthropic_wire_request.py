@@ -22,8 +22,6 @@ from ailb_server.domain.request_fields import object_at, refused, text_at
 # What a caller may say to an Anthropic provider beside the body.
 PASSED_HEADERS = frozenset({"anthropic-beta", "anthropic-version"})
 MAX_HEADER = 2048
-MAX_IGNORED = 32
-MAX_NAME = 64
 # OpenAI refuses longer ones: platform.openai.com/docs/api-reference/chat (`safety_identifier`).
 MAX_USER = 64
 
@@ -88,7 +86,7 @@ def parse_messages_request(body: bytes, headers: Mapping[str, str]) -> MessagesR
         headers=passed_headers(headers),
         untranslatable=untranslatable,
     )
-    return MessagesRequest(chat, _named(ignored))
+    return MessagesRequest(chat, tuple(sorted(ignored)))
 
 
 def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -131,12 +129,6 @@ def _fields(asked: JsonObject, ignored: set[str]) -> JsonObject:
         if value is not None:
             fields[name] = value
     return fields
-
-
-def _named(ignored: set[str]) -> tuple[str, ...]:
-    """The names, fit for a header: a caller may have written anything."""
-    names = sorted(ignored)[:MAX_IGNORED]
-    return tuple(name.encode("unicode_escape").decode()[:MAX_NAME] for name in names)
 
 
 def _max_tokens(asked: JsonObject) -> int:

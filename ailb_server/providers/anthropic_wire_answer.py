@@ -4,14 +4,16 @@ Source: anthropic 2.11 `types/message.py`, `types/usage.py`, `types/stop_reason.
 `types/shared/error_response.py`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 import orjson
 
 from ailb_server.domain.chat import ChatChunk, Json, JsonObject, TokenUsage
+from ailb_server.domain.json_text import loads
 from ailb_server.providers.anthropic_wire_messages import THINKING_BLOCKS
-from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError
+from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError, count_of
+from ailb_server.providers.upstream_errors import CONTEXT_LENGTH_CODE
 
 FINISH_REASONS: Mapping[str, str] = MappingProxyType(
     {
@@ -24,6 +26,7 @@ FINISH_REASONS: Mapping[str, str] = MappingProxyType(
         "refusal": "content_filter",
     }
 )
+_TOO_LONG = "prompt is too long"
 _TIERS = MappingProxyType({"standard": "default", "priority": "priority"})
 
 
@@ -80,14 +83,14 @@ def refusal_of(message: JsonObject) -> str | None:
 
 def usage_of(usage: JsonObject) -> TokenUsage:
     """The tokens of Anthropic's usage object: its input does not count what the cache served."""
-    cached = _count(usage, "cache_read_input_tokens")
-    cache_write = _count(usage, "cache_creation_input_tokens")
+    cached = count_of(usage, "cache_read_input_tokens")
+    cache_write = count_of(usage, "cache_creation_input_tokens")
     return TokenUsage(
-        prompt=_count(usage, "input_tokens") + cached + cache_write,
-        completion=_count(usage, "output_tokens"),
+        prompt=count_of(usage, "input_tokens") + cached + cache_write,
+        completion=count_of(usage, "output_tokens"),
         cached=cached,
         cache_write=cache_write,
-        reasoning=_count(as_object(usage.get("output_tokens_details")), "thinking_tokens"),
+        reasoning=count_of(as_object(usage.get("output_tokens_details")), "thinking_tokens"),
     )
 
 
@@ -113,8 +116,29 @@ def openai_error(body: bytes) -> bytes:
     except (ErrorAnswerError, MalformedAnswerError, KeyError, TypeError):
         return b""
     code = None if kind == "invalid_request_error" else kind
+    if is_prompt_too_long(body):
+        code = CONTEXT_LENGTH_CODE
     told = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
     return orjson.dumps({"error": told})
+
+
+def is_prompt_too_long(body: bytes) -> bool:
+    """Whether an error body says that the prompt is longer than the model's context.
+
+    The API has no type or code for it: it is an `invalid_request_error` whose message begins
+    `prompt is too long: N tokens > M maximum`, and anthropic 2.11 (`types/shared/error_object.py`)
+    knows no other. A message that comes to differ is an ordinary refusal.
+    """
+    try:
+        error = as_object(json_object(body).get("error"))
+    except MalformedAnswerError:
+        return False
+    message = error.get("message")
+    return (
+        error.get("type") == "invalid_request_error"
+        and isinstance(message, str)
+        and message.startswith(_TOO_LONG)
+    )
 
 
 def error_kind(event: JsonObject) -> str:
@@ -123,10 +147,10 @@ def error_kind(event: JsonObject) -> str:
     return kind[:64] if kind and isinstance(kind, str) else "unknown"
 
 
-def json_object(text: bytes) -> JsonObject:
+def json_object(text: bytes, parse: Callable[[bytes], Json] = loads) -> JsonObject:
     """Parses an object. Raises MalformedAnswerError."""
     try:
-        value: Json = orjson.loads(text)
+        value = parse(text)
     except orjson.JSONDecodeError as error:
         raise MalformedAnswerError("the answer is not JSON") from error
     if not isinstance(value, dict):
@@ -192,8 +216,3 @@ def _of_type(blocks: Iterable[JsonObject], kind: str) -> list[JsonObject]:
 def _text(message: JsonObject, name: str) -> str:
     value = message.get(name)
     return value if isinstance(value, str) else ""
-
-
-def _count(values: JsonObject, name: str) -> int:
-    value = values.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

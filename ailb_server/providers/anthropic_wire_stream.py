@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ailb_server.domain.chat import ChatChunk, Json, JsonObject, TokenUsage
+from ailb_server.domain.json_text import StreamedJson
 from ailb_server.providers.anthropic_wire_answer import (
     as_object,
     dumps,
@@ -40,11 +41,26 @@ class _Block:
     signature: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """A block as OpenAI's chunks, the tokens that it tells, and its own events."""
+
+    chunks: list[JsonObject]
+    usage: TokenUsage | None
+    events: list[bytes]
+
+
 class StreamReader:
-    """Reads a stream's events; `done` is set by `message_stop`. `created` is in Unix seconds."""
+    """Reads a stream's events. `created` is in Unix seconds.
+
+    `done` is set by `message_stop`. A bad event after `message_start` is kept as `fault` until what
+    came before it is told.
+    """
 
     def __init__(self, *, include_usage: bool, created: int) -> None:
         self.done = False
+        self.fault: ValueError | None = None
+        self._json = StreamedJson()
         self._include_usage = include_usage
         self._created = created
         self._head: JsonObject | None = None
@@ -56,25 +72,45 @@ class StreamReader:
         self._thinking_size = 0
         self._finished = False
 
+    @property
+    def begun(self) -> bool:
+        """Whether `message_start` has come."""
+        return self._head is not None
+
+    # A ping is a sign of life too: while a model thinks unseen, nothing else comes.
+    alive = begun
+
     def read(self, block: bytes) -> ChatChunk:
         """Turns a block of whole events into one chunk; `ping` and unknown events are nothing.
 
-        Raises MalformedAnswerError, or ErrorAnswerError for an `error` event.
+        Until `begun`, raises MalformedAnswerError, or ErrorAnswerError for an `error` event.
         """
         if self.done:
             return ChatChunk((), b"")
-        chunks, usage = self.translate(block)
-        return ChatChunk(chunks, self._wire(chunks), usage)
+        translated = self.translate(block)
+        return ChatChunk(translated.chunks, self._wire(translated.chunks), translated.usage)
 
-    def translate(self, block: bytes) -> tuple[list[JsonObject], TokenUsage | None]:
-        """The chunks' objects, and the tokens that the block tells. Raises as `read`."""
+    def translate(self, block: bytes) -> Translated:
+        """What the block's events say, up to a bad one. Raises as `read`."""
         self._usage_told = False
         chunks: list[JsonObject] = []
+        events: list[bytes] = []
         for event in split_events(block):
-            data = data_of(event)
-            if data and data.strip() and not self.done:
-                chunks += self._on(json_object(data))
-        return chunks, usage_of(self._usage) if self._usage_told else None
+            try:
+                chunks += self._told(event)
+            except ValueError as error:
+                if not self.begun:
+                    raise
+                self.fault = error
+                break
+            events.append(event)
+        return Translated(chunks, usage_of(self._usage) if self._usage_told else None, events)
+
+    def _told(self, event: bytes) -> list[JsonObject]:
+        data = data_of(event)
+        if not data or not data.strip() or self.done:
+            return []
+        return list(self._on(json_object(data, self._json.loads)))
 
     def _on(self, event: JsonObject) -> Iterable[JsonObject]:
         kind = event.get("type")

@@ -9,7 +9,8 @@ from ailb_server.domain.ports import ProviderAnswer
 from ailb_server.providers import openai_wire
 from ailb_server.providers.openai_account import OpenAIAccount
 from ailb_server.providers.sdk_request import RequestTemplate
-from ailb_server.providers.sse import EventCutter, EventTooLargeError
+from ailb_server.providers.sse import EventCutter
+from ailb_server.providers.stream_loop import chunks_of
 from ailb_server.providers.upstream import Reply, Upstream
 from ailb_server.providers.upstream_errors import status_error
 
@@ -59,6 +60,10 @@ class OpenAIProvider:
             async with aclosing(answer) as chunks:
                 yield ProviderAnswer(chunks, ignored)
 
+    def has_room(self) -> bool:
+        """See `PooledProvider.has_room`."""
+        return self._upstream.has_room()
+
     async def list_models(self) -> Sequence[str] | None:
         """See `ChatProvider.list_models`."""
         return await self._account.list_models()
@@ -81,29 +86,9 @@ class OpenAIProvider:
         except ValueError as error:
             raise self._bad_answer(error) from error
 
-    async def _stream(self, request: ChatRequest, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
-        cutter = EventCutter()
+    def _stream(self, request: ChatRequest, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
         reader = openai_wire.StreamReader(include_usage=request.include_usage)
-        while not reader.done:
-            read = await reply.read()
-            try:
-                block = cutter.feed(read) if read else cutter.finish()
-                chunk = reader.read(block) if block else None
-            except (ValueError, EventTooLargeError) as error:
-                raise self._bad_answer(error) from error
-            if chunk and chunk.events:
-                reply.token_seen()
-            # Comments before the first event are not an answer yet. Usage that the caller does not
-            # see has no wire, and is metered all the same.
-            if chunk and reader.begun and (chunk.wire or chunk.usage):
-                yield chunk
-            if reader.fault:
-                raise self._bad_answer(reader.fault)
-            if (not read and not reader.done) or (reader.done and not reader.begun):
-                raise UpstreamUnavailableError(
-                    "The provider ended the stream before its end.", provider=self.name
-                )
-        await reply.drain()
+        return chunks_of(reply, EventCutter(), reader, self._bad_answer)
 
     def _bad_answer(self, error: ValueError) -> UpstreamUnavailableError:
         if isinstance(error, openai_wire.ErrorAnswerError):

@@ -1,12 +1,14 @@
 """OpenAI's chat format as an upstream speaks it: what is sent, relayed and used. Pure."""
 
 import re
+from collections.abc import Callable
 
 import orjson
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, JsonObject, TokenUsage
-from ailb_server.domain.errors import InvalidRequestError
+from ailb_server.domain.errors import UntranslatableError
 from ailb_server.domain.json_splice import append, splice
+from ailb_server.domain.json_text import StreamedJson, loads
 from ailb_server.providers.sse import data_of, split_events
 
 _USAGE_NULL = re.compile(rb',\s*"usage"\s*:\s*null(?=\s*[,}])')
@@ -85,20 +87,23 @@ def translated_body(request: ChatRequest, model: str) -> tuple[bytes, tuple[str,
     try:
         body = orjson.dumps({**fields, "model": model})
     except orjson.JSONEncodeError:
-        raise InvalidRequestError("The request is nested too deeply.") from None
+        raise UntranslatableError("The request is nested too deeply.") from None
     return body, tuple(sorted(foreign))
 
 
 class StreamReader:
     """Reads a stream's events beside their relay: checks, meters, and hides usage not asked for.
 
-    `done` is set by `[DONE]`, `begun` by the first event. A bad event after good ones is kept as
-    `fault` until those are relayed: what was answered is delivered and metered.
+    `done` is set by `[DONE]`, `begun` by the first event, and `alive` tells whether the last block
+    had any. A bad event after good ones is kept as `fault` until those are relayed: what was
+    answered is delivered and metered.
     """
 
     def __init__(self, *, include_usage: bool) -> None:
         self._include_usage = include_usage
+        self._json = StreamedJson()
         self.done = False
+        self.alive = False
         self.begun = False
         self.fault: ValueError | None = None
 
@@ -110,9 +115,9 @@ class StreamReader:
         for event in split_events(block):
             data = data_of(event)
             data = data.strip() if data else b""
-            if data == b"[DONE]":
-                self.done = True
-            elif data:
+            # What follows the end is no answer, nor a fault.
+            self.done = self.done or data == b"[DONE]"
+            if data and not self.done:
                 chunk = self._checked(data)
                 if chunk is None:
                     break
@@ -122,6 +127,7 @@ class StreamReader:
                     continue
                 event = self._shown(event, data, chunk)  # noqa: PLW2901
             kept.append(event)
+        self.alive = bool(chunks)
         if self.fault is None and (self._include_usage or b'"usage"' not in block):
             return ChatChunk(chunks, block, usage)
         return ChatChunk(chunks, b"".join(event + b"\n\n" for event in kept), usage)
@@ -129,7 +135,7 @@ class StreamReader:
     def _checked(self, data: bytes) -> JsonObject | None:
         """The event's object; None, and the fault, if it is bad and others went before."""
         try:
-            chunk = _object(data)
+            chunk = _object(data, self._json.loads)
             if not self.begun and not isinstance(chunk.get("choices"), list):
                 raise MalformedAnswerError("the stream begins without choices")
         except ValueError as error:
@@ -151,9 +157,9 @@ class StreamReader:
         return b"data: " + splice(data, {"usage": None}) if shown == event else shown
 
 
-def _object(text: bytes) -> JsonObject:
+def _object(text: bytes, parse: Callable[[bytes], Json] = loads) -> JsonObject:
     try:
-        value: Json = orjson.loads(text)
+        value = parse(text)
     except orjson.JSONDecodeError as error:
         raise MalformedAnswerError("the answer is not JSON") from error
     if not isinstance(value, dict):
@@ -178,15 +184,16 @@ def usage_of(usage: Json) -> TokenUsage | None:
     prompt_details = usage.get("prompt_tokens_details")
     completion_details = usage.get("completion_tokens_details")
     return TokenUsage(
-        prompt=_count(usage, "prompt_tokens"),
-        completion=_count(usage, "completion_tokens"),
-        cached=_count(prompt_details, "cached_tokens"),
-        cache_write=_count(prompt_details, "cache_write_tokens"),
-        reasoning=_count(completion_details, "reasoning_tokens"),
+        prompt=count_of(usage, "prompt_tokens"),
+        completion=count_of(usage, "completion_tokens"),
+        cached=count_of(prompt_details, "cached_tokens"),
+        cache_write=count_of(prompt_details, "cache_write_tokens"),
+        reasoning=count_of(completion_details, "reasoning_tokens"),
     )
 
 
-def _count(values: Json, name: str) -> int:
+def count_of(values: Json, name: str) -> int:
+    """A member that counts; 0 if it does not."""
     value = values.get(name) if isinstance(values, dict) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return 0

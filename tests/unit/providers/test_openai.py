@@ -34,6 +34,7 @@ class FakeReply:
     reads: Sequence[bytes]
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    provider: str = "p"
     drained: bool = False
     tokens_seen: int = 0
 
