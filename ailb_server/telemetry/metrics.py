@@ -28,6 +28,7 @@ _NONE = "none"
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 _OVERHEAD_SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
+_KEYS_REFUSED = "Calls refused for their API key."
 
 
 class Metrics:
@@ -66,9 +67,7 @@ class Metrics:
             buckets=_OVERHEAD_SECONDS,
             registry=self.registry,
         )
-        self._key_refused = self._counter(
-            "ailb_refused_keys_total", "Calls refused for their API key.", ("problem",)
-        )
+        self._key_refused = self._counter("ailb_refused_keys_total", _KEYS_REFUSED, ("problem",))
         self.active = Gauge("ailb_active_chats", "Requests that run.", registry=self.registry)
         self.embedding = EmbeddingMetrics(self.registry)
         self.knowledge = KnowledgeMetrics(self.registry)
