@@ -5,8 +5,6 @@ Source: anthropic 2.11 `types/raw_message_stream_event.py`, `types/raw_content_b
 
 from collections.abc import Iterator
 
-import orjson
-
 from ailb_server.api.anthropic_wire_answer import (
     call_id,
     malformed,
@@ -21,6 +19,7 @@ from ailb_server.api.anthropic_wire_answer import (
     usage_json,
 )
 from ailb_server.domain.chat import ChatChunk, Json, JsonObject, TokenUsage
+from ailb_server.domain.json_text import exact_dumps
 
 
 class StreamWriter:
@@ -143,4 +142,4 @@ class StreamWriter:
 
 def sse(event: JsonObject) -> bytes:
     """One event as Anthropic writes it."""
-    return b"event: %b\ndata: %b\n\n" % (str(event["type"]).encode(), orjson.dumps(event))
+    return b"event: %b\ndata: %b\n\n" % (str(event["type"]).encode(), exact_dumps(event))

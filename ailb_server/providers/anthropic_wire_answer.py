@@ -10,7 +10,7 @@ from types import MappingProxyType
 import orjson
 
 from ailb_server.domain.chat import ChatChunk, Json, JsonObject, TokenUsage
-from ailb_server.domain.json_text import loads
+from ailb_server.domain.json_text import exact_dumps, exact_loads
 from ailb_server.providers.anthropic_wire_messages import THINKING_BLOCKS
 from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError, count_of
 
@@ -124,7 +124,7 @@ def error_kind(event: JsonObject) -> str:
     return kind[:64] if kind and isinstance(kind, str) else "unknown"
 
 
-def json_object(text: bytes, parse: Callable[[bytes], Json] = loads) -> JsonObject:
+def json_object(text: bytes, parse: Callable[[bytes], Json] = exact_loads) -> JsonObject:
     """Parses an object. Raises MalformedAnswerError."""
     try:
         value = parse(text)
@@ -149,9 +149,9 @@ def text_of(block: JsonObject, name: str) -> str:
 
 
 def dumps(value: Json) -> bytes:
-    """Writes JSON. Raises MalformedAnswerError for what is nested deeper than orjson writes."""
+    """Writes JSON. Raises MalformedAnswerError for what is nested deeper than can be written."""
     try:
-        return orjson.dumps(value)
+        return exact_dumps(value)
     except orjson.JSONEncodeError as error:
         raise MalformedAnswerError("the answer is nested too deeply") from error
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import orjson
 
 from ailb_server.domain.chat import Json, JsonObject
+from ailb_server.domain.json_text import exact_loads
 from ailb_server.domain.request_fields import (
     name_at,
     object_at,
@@ -178,7 +179,7 @@ def _input(arguments: Json, param: str) -> JsonObject:
     if not arguments:
         return {}
     try:
-        value: Json = orjson.loads(text_at(arguments, param))
+        value = exact_loads(text_at(arguments, param))
     except orjson.JSONDecodeError:
         value = None
     if not isinstance(value, dict):

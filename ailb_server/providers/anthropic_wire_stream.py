@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ailb_server.domain.chat import ChatChunk, Json, JsonObject, TokenUsage
-from ailb_server.domain.json_text import StreamedJson
+from ailb_server.domain.json_text import StreamedJson, exact
 from ailb_server.providers.anthropic_wire_answer import (
     as_object,
     dumps,
@@ -27,6 +27,7 @@ from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerE
 from ailb_server.providers.sse import data_of, split_events
 
 MAX_THINKING_CHARACTERS = 16 * 1024 * 1024
+_BLOCK_START = "content_block_start"
 _DONE = b"data: [DONE]\n\n"
 
 
@@ -110,7 +111,9 @@ class StreamReader:
         data = data_of(event)
         if not data or not data.strip() or self.done:
             return []
-        return list(self._on(json_object(data, self._json.loads)))
+        told = json_object(data, self._json.loads)
+        # The one event that has a tool's arguments as an object.
+        return list(self._on(exact(data, told) if told.get("type") == _BLOCK_START else told))
 
     def _on(self, event: JsonObject) -> Iterable[JsonObject]:
         kind = event.get("type")
@@ -245,7 +248,7 @@ def _index(event: JsonObject) -> int:
 
 
 _AFTER_START = {
-    "content_block_start": StreamReader._block_start,
+    _BLOCK_START: StreamReader._block_start,
     "content_block_delta": StreamReader._block_delta,
     "content_block_stop": StreamReader._block_stop,
     "message_delta": StreamReader._message_delta,

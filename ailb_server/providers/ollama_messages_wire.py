@@ -11,6 +11,7 @@ import orjson
 
 from ailb_server.domain.chat import Json, JsonObject
 from ailb_server.domain.errors import InvalidRequestError
+from ailb_server.domain.json_text import exact_loads
 from ailb_server.domain.request_fields import unheeded
 
 _ROLES: Mapping[str, str] = {
@@ -167,7 +168,7 @@ def _arguments(arguments: Json, at: str) -> JsonObject:
     if arguments is None or arguments == "":
         return {}
     try:
-        value = orjson.loads(arguments) if isinstance(arguments, str) else arguments
+        value = exact_loads(arguments) if isinstance(arguments, str) else arguments
     except orjson.JSONDecodeError:
         raise refused(at, "`arguments` must be valid JSON.") from None
     if not isinstance(value, dict):

@@ -7,7 +7,7 @@ import orjson
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, JsonObject, TokenUsage
 from ailb_server.domain.errors import InvalidRequestError
-from ailb_server.domain.json_text import StreamedJson, loads
+from ailb_server.domain.json_text import StreamedJson, exact_dumps, loads
 from ailb_server.providers.json_splice import append, splice
 from ailb_server.providers.sse import data_of, split_events
 
@@ -80,15 +80,22 @@ def translated_body(request: ChatRequest, model: str) -> tuple[bytes, tuple[str,
     }
     for message in fields["messages"]:
         foreign.update(f"messages.{name}" for name in _FOREIGN_OF_MESSAGE.intersection(message))
-    fields["messages"] = [
+    native = [
         {name: value for name, value in message.items() if name not in _FOREIGN_OF_MESSAGE}
         for message in fields["messages"]
     ]
+    fields["messages"] = [message for message in native if _says_something(message)]
     try:
-        body = orjson.dumps({**fields, "model": model})
+        body = exact_dumps({**fields, "model": model})
     except orjson.JSONEncodeError:
         raise InvalidRequestError("The request is nested too deeply.") from None
     return body, tuple(sorted(foreign))
+
+
+def _says_something(message: JsonObject) -> bool:
+    """Whether anything is left of the assistant's turn: the API refuses one that says nothing."""
+    said = any(value for name, value in message.items() if name not in ("role", "name"))
+    return said or message.get("role") != "assistant"
 
 
 class StreamReader:
