@@ -9,7 +9,6 @@ from ailb_server.api.anthropic_wire_answer import (
     call_id,
     malformed,
     message_head,
-    native,
     native_thoughts,
     object_of,
     objects_of,
@@ -20,6 +19,7 @@ from ailb_server.api.anthropic_wire_answer import (
 )
 from ailb_server.domain.chat import ChatChunk, Json, JsonObject, TokenUsage
 from ailb_server.domain.json_text import exact_dumps
+from ailb_server.domain.thoughts import native
 
 
 class StreamWriter:

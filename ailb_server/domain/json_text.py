@@ -1,9 +1,10 @@
 """JSON that parsers in a hurry get wrong: halves of surrogate pairs, and large integers. Pure.
 
-Half of a pair is `"\\ud83d"`. The format allows it (RFC 8259, 8.2), and servers that cut their texts by UTF-16 units write it: the
-first half of an emoji ends one piece of a stream, the second begins the next. Parsers of Unicode
-text refuse it, and neither UTF-8 nor protobuf can say it. Integers may be of any size (section 6),
-and ids in the arguments of tools are: beyond 64 bits orjson reads floats, and writes nothing.
+Half of a pair is `"\\ud83d"`. The format allows it (RFC 8259, 8.2), and servers that cut their
+texts by UTF-16 units write it: the first half of an emoji ends one piece of a stream, the second
+begins the next. Parsers of Unicode text refuse it, and neither UTF-8 nor protobuf can say it.
+Integers may be of any size (RFC 8259, 6), and ids in the arguments of tools are: beyond 64 bits
+orjson reads them as floats, and writes none.
 """
 
 import re
