@@ -54,15 +54,15 @@ def _count(value: Json) -> int:
 
 
 def _cut(blocks: list[JsonObject], characters: int) -> tuple[list[JsonObject], list[JsonObject]]:
-    """The blocks of the first `characters`, and the rest; a mark of the cache stays at its end."""
+    """The blocks of the first `characters`, and the rest; neither of them blank. A mark of the
+    cache stays at its text's end."""
     said: list[JsonObject] = []
     for place, block in enumerate(blocks):
-        text = block["text"]
-        if characters < len(text):
-            rest = [{**block, "text": text[characters:]}, *blocks[place + 1 :]]
-            if text[: max(characters, 0)].strip():
-                said.append({"type": "text", "text": text[:characters]})
-            return said, rest if rest[0]["text"].strip() else rest[1:]
-        said.append(block)
-        characters -= len(text)
+        head, tail = block["text"][: max(characters, 0)], block["text"][max(characters, 0) :]
+        if tail.strip():
+            if head.strip():
+                said.append({"type": "text", "text": head})
+            return said, [{**block, "text": tail}, *blocks[place + 1 :]]
+        said.append({**block, "text": head})
+        characters -= len(head)
     return said, []

@@ -156,7 +156,7 @@ class StreamReader:
         if self.begun:
             self._held = None
             return chunk
-        self._held = chunk if chunk.events else None
+        self._held = chunk
         if len(chunk.wire) > MAX_EVENT_BYTES:
             raise MalformedAnswerError("the stream has no beginning")
         return ChatChunk((), b"")
