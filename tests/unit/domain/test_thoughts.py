@@ -19,7 +19,9 @@ def _text(text: str) -> Any:
 def test_any_order_is_kept(kinds: list[str], data: st.DataObject) -> None:
     """But for texts behind calls without a thought between: OpenAI's message has no order there."""
     answer: list[Any] = []
-    texts, thoughts, calls = "", [], []
+    texts = ""
+    thoughts: list[Any] = []
+    calls: list[Any] = []
     for number, kind in enumerate(kinds):
         last = answer[-1]["type"] if answer else ""
         if kind == "thinking":
