@@ -89,7 +89,10 @@ async def test_an_error_within_the_answer_is_its_last_event() -> None:
 async def test_a_providers_own_error_event_is_the_last_one() -> None:
     broken = UpstreamUnavailableError("x")
     broken.event = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error"}}\n\n'
-    said = [ChatChunk(({},), b"a", wire_format="anthropic"), broken]
+    said: list[ChatChunk | Exception] = [
+        ChatChunk(({},), b"a", wire_format="anthropic"),
+        broken,
+    ]
     with running(rest=True) as context:
         bodies, _ = await _bodies(FakeProvider(says=said), context, stream=True)
     assert [body.data for body in bodies] == [b"a", broken.event]

@@ -24,7 +24,6 @@ _OPAQUE = frozenset({"parameters", "schema", "metadata", "logit_bias", "rag_filt
 EXEMPT: Mapping[str, str] = {
     "response_format.json_schema.name": "a label, which no other provider has",
     "messages.reasoning_content": "told again, with its signature, by `thinking_blocks`",
-    "messages.thinking_blocks.after": "its place: the characters and calls before it",
     "messages.thinking_blocks.index": "what joins a stream's chunks",
     "stream_options": "AILB asks for usage whatever the caller says, and tells it if asked",
     "stream_options.include_usage": "as above",
