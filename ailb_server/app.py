@@ -32,7 +32,9 @@ from ailb_server.api.model_service import ModelService
 from ailb_server.api.openai_service import OpenAIService
 from ailb_server.api.stats_service import StatsService
 from ailb_server.demo.server import DemoServer
+from ailb_server.domain.errors import Reason
 from ailb_server.domain.ports import ChatProvider
+from ailb_server.domain.target import Target
 from ailb_server.pipeline.chat import ChatPipeline
 from ailb_server.pipeline.counting import TokenCounting
 from ailb_server.pipeline.metering import Metering
@@ -42,9 +44,10 @@ from ailb_server.providers.openai import OpenAIProvider
 from ailb_server.providers.openai_account import OpenAIAccount
 from ailb_server.providers.upstream import Timeouts, Upstream
 from ailb_server.routing.catalogue import Catalogue, Declaration
-from ailb_server.routing.dispatcher import Dispatcher, DispatchRules
+from ailb_server.routing.dispatcher import AttemptSeen, Dispatcher, DispatchRules
 from ailb_server.routing.ledger import Ledger, LedgerRules
 from ailb_server.routing.limits import ProviderLimits
+from ailb_server.routing.operations import operations_of
 from ailb_server.routing.router import Router, RouterDefaults
 from ailb_server.routing.table import Alias
 from ailb_server.server import GrpcServer, PortTakenError, Register
@@ -61,6 +64,8 @@ DEMO_OWNER = "ailb-demo"
 _FIRST_LISTING_S = 2.0
 # A provider that has told nothing yet is asked again after twice that, and twice again.
 _FIRST_AGAIN_S = 0.25
+# However much a listing is in doubt, it is not asked for more often.
+_LEAST_REFRESH_S = 1.0
 
 # What `Gateway.start` raises when its surroundings do not let it start.
 START_ERRORS = (StoreUnavailableError, MigrationError, PortTakenError)
@@ -130,16 +135,17 @@ class Gateway:
         await self._keep_fresh(catalogue)
         defaults = RouterDefaults(settings.routing_strategy, settings.hedge_after_s)
         router = Router(catalogue, ledger, defaults)
+        seen = _attempt_seen(metrics, catalogue)
         pipeline = ChatPipeline(
             router=router,
-            dispatcher=Dispatcher(providers, ledger, metrics.attempt, _dispatch_rules(settings)),
+            dispatcher=Dispatcher(providers, ledger, seen, _dispatch_rules(settings)),
             observer=Metering(metrics),
         )
         instance = Instance(settings.module_id, VERSION, self._is_draining)
         health = HealthService(instance, catalogue, store.ping)
         stats = StatsService(settings.routing_strategy, ledger.snapshot, router.decisions.snapshot)
         counters = {n: p for n, p in providers.items() if isinstance(p, AnthropicProvider)}
-        messages = AnthropicService(pipeline, TokenCounting(catalogue, counters))
+        messages = AnthropicService(pipeline, TokenCounting(catalogue, counters, ledger, seen))
         services = _services(pipeline, messages, catalogue, metrics, health, stats)
         return await self._serve(port, metrics, services)
 
@@ -181,6 +187,7 @@ class Gateway:
             list_price=(
                 list_price_of(str(settings.base_url)) if self._settings.list_prices else None
             ),
+            operations=operations_of(provider),
         )
 
     async def _keep_fresh(self, catalogue: Catalogue) -> None:
@@ -195,7 +202,7 @@ class Gateway:
     async def _serve(self, port: int, metrics: Metrics, services: Sequence[Register]) -> int:
         settings = self._settings
         limit = settings.max_concurrent_requests
-        server = GrpcServer(Edge(limit), services, max_calls=limit)
+        server = GrpcServer(Edge(limit, metrics.refused), services, max_calls=limit)
         bound = await server.start(settings.host, port)
         self._server = server
         self._closing.push_async_callback(server.stop)
@@ -285,8 +292,21 @@ def _aliases(
     }
 
 
+def _attempt_seen(metrics: Metrics, catalogue: Catalogue) -> AttemptSeen:
+    def seen(target: Target, seconds: float, failure: str | None) -> None:
+        metrics.attempt(target, seconds, failure)
+        if failure == Reason.MODEL_NOT_FOUND:
+            catalogue.doubt(target.provider)
+
+    return seen
+
+
 def _dispatch_rules(settings: Settings) -> DispatchRules:
-    return DispatchRules(total_s=settings.total_timeout_s, queue_s=settings.rate_limit_wait_s)
+    return DispatchRules(
+        total_s=settings.total_timeout_s,
+        queue_s=settings.rate_limit_wait_s,
+        queue_places=settings.rate_limit_queue,
+    )
 
 
 def _timeouts(settings: Settings) -> Timeouts:
@@ -311,7 +331,15 @@ async def _refresh_for_ever(catalogue: Catalogue, every_s: float, first: asyncio
             again_s = min(again_s * 2, every_s)
             await asyncio.sleep(again_s)
         else:
-            await asyncio.sleep(every_s)
+            await _doubted(catalogue, every_s)
+
+
+async def _doubted(catalogue: Catalogue, within_s: float) -> None:
+    """Returns once a listing is in doubt, though not at once: every request may doubt it."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await asyncio.sleep(_LEAST_REFRESH_S)
+            await catalogue.doubted.wait()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -48,7 +48,7 @@ def error_body(error: AilbError, request_id: str) -> bytes:
     """The envelope; a provider's own if it refused the caller's request in this format."""
     if isinstance(error, UpstreamRejectedError) and _is_envelope(error.reply.body):
         return error.reply.body
-    return _envelope(error, str(error), request_id).encode()
+    return _envelope(error, _message(error), request_id).encode()
 
 
 def error_event(error: AilbError, request_id: str) -> bytes:
@@ -65,6 +65,13 @@ def rest_metadata(error: AilbError, request_id: str) -> list[tuple[str, str]]:
         (errors.HTTP_STATUS_KEY, str(http_status(error))),
         (errors.ERROR_BODY_KEY, _envelope(error, message, request_id)),
     ]
+
+
+def _message(error: AilbError) -> str:
+    """With the words that tell callers of this API, which has no type for it, of a long prompt."""
+    if error.reason is Reason.CONTEXT_LENGTH_EXCEEDED:
+        return f"prompt is too long: {error}"
+    return str(error)
 
 
 def _envelope(error: AilbError, message: str, request_id: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, TypeAlias
 
 import grpc
@@ -21,6 +22,7 @@ from ailb_server.domain.errors import (
     InvalidRequestError,
     NotImplementedHereError,
     OverloadedError,
+    Reason,
     ShuttingDownError,
 )
 from ailb_server.telemetry import logs
@@ -44,16 +46,40 @@ class Call:
     """Facts of the running call. `rest`: it came through Envoy's transcoder.
 
     `wire` is the format whose errors a REST caller expects. `interrupted` tells, within a cancelled
-    call, whether it was this server that ended it.
+    call, whether it was this server that ended it. `refused` is told the reason of an error that no
+    stage of a request has seen: see `Refusals`.
     """
 
     request_id: str
     rest: bool
     wire: Wire = "openai"
     interrupted: Callable[[], bool] = field(default=lambda: False, compare=False)
+    refused: Callable[[str], None] = field(default=lambda _: None, compare=False)
 
 
 current_call: ContextVar[Call] = ContextVar("current_call")
+
+
+class Refusals:
+    """Around what comes before a request's first stage, which counts its own errors."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __enter__(self) -> None:
+        """Nothing is refused yet."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, Exception):
+            reason = error.reason if isinstance(error, AilbError) else Reason.INTERNAL_ERROR
+            self._call.refused(reason.value.lower())
 
 
 class Edge(grpc.aio.ServerInterceptor):
@@ -61,10 +87,12 @@ class Edge(grpc.aio.ServerInterceptor):
 
     `max_calls` bounds the calls that run at once; beyond it they are refused at once, because a
     queue would only turn overload into timeouts. `refuse` and `interrupt` are the server's end.
+    `refused` is told the reason of each call that is refused before its request's first stage.
     """
 
-    def __init__(self, max_calls: int) -> None:
+    def __init__(self, max_calls: int, refused: Callable[[str], None] = lambda _: None) -> None:
         self._max_calls = max_calls
+        self._refused = refused
         self._running: set[asyncio.Task[Any]] = set()
         self._refusing = False
         self._interrupting = False
@@ -149,13 +177,14 @@ class Edge(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _entered(self, context: Context, *, bounded: bool) -> AsyncIterator[None]:
-        call = call_of(context, self._is_interrupting)
+        call = call_of(context, self._is_interrupting, self._refused)
         current_call.set(call)
         logs.request_id.set(call.request_id)
         task = asyncio.current_task()
         try:
-            if bounded and task is not None:
-                self._admit(task)
+            with Refusals(call):
+                if bounded and task is not None:
+                    self._admit(task)
             with interruption(call):
                 yield
         except Exception as error:
@@ -196,10 +225,11 @@ def _parsed(parse: Any, behavior: Any) -> Any:
     """Parses within the call, so that bytes which are no message meet the error table too."""
 
     def call(request: bytes, context: Context) -> Any:
-        try:
-            message = parse(request) if parse else request
-        except DecodeError:
-            raise InvalidRequestError("The request is not the method's message.") from None
+        with Refusals(current_call.get()):
+            try:
+                message = parse(request) if parse else request
+            except DecodeError:
+                raise InvalidRequestError("The request is not the method's message.") from None
         return behavior(message, context)
 
     return call
@@ -207,12 +237,17 @@ def _parsed(parse: Any, behavior: Any) -> Any:
 
 def _no_method(method: str) -> Any:
     async def call(_requests: object, _context: Context) -> None:
-        raise NotImplementedHereError("This server has no such method.", method=method)
+        with Refusals(current_call.get()):
+            raise NotImplementedHereError("This server has no such method.", method=method)
 
     return call
 
 
-def call_of(context: Context, interrupted: Callable[[], bool] = lambda: False) -> Call:
+def call_of(
+    context: Context,
+    interrupted: Callable[[], bool] = lambda: False,
+    refused: Callable[[str], None] = lambda _: None,
+) -> Call:
     """Reads the call's metadata; a missing or unfit request id is replaced by a new one."""
     request_id, path = "", ""
     for key, value in context.invocation_metadata() or ():
@@ -223,7 +258,7 @@ def call_of(context: Context, interrupted: Callable[[], bool] = lambda: False) -
     if not request_id or not _fit(request_id):
         request_id = secrets.token_hex(16)
     wire: Wire = "anthropic" if path.startswith(_ANTHROPIC_PATHS) else "openai"
-    return Call(request_id, bool(path), wire, interrupted)
+    return Call(request_id, bool(path), wire, interrupted, refused)
 
 
 def _fit(request_id: str) -> bool:

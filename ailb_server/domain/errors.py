@@ -10,6 +10,8 @@ AilbError
     UpstreamRejectedError          the caller's request is at fault, by the provider's word
     UpstreamRateLimitedError, UpstreamMisconfiguredError,
     UpstreamUnavailableError, UpstreamTimeoutError
+    UpstreamContextLengthError     a ContextLengthExceededError by the provider's word
+    UpstreamModelMissingError      a ModelNotFoundError by the provider's word
     UntranslatableError            an InvalidRequestError, but only to some of the targets
   StorageUnavailableError, OverloadedError, ShuttingDownError
   NotImplementedHereError, InternalError
@@ -163,6 +165,19 @@ class UpstreamRejectedError(UpstreamError):
         self.reply = reply
 
 
+class UpstreamContextLengthError(ContextLengthExceededError, UpstreamRejectedError):
+    """The prompt is longer than this target's context: one with a larger context may be asked."""
+
+    failover = True
+
+
+class UpstreamModelMissingError(ModelNotFoundError, UpstreamRejectedError):
+    """The provider has not got the model that AILB chose there, or something else it was asked for:
+    another target may."""
+
+    failover = True
+
+
 class UpstreamRateLimitedError(UpstreamError):
     """The provider limits AILB's rate; cools the target, does not darken it."""
 
@@ -171,9 +186,13 @@ class UpstreamRateLimitedError(UpstreamError):
 
 
 class UpstreamMisconfiguredError(UpstreamError):
-    """The provider refuses AILB's credential: the operator's fault."""
+    """The provider refuses AILB's credential: the operator's fault.
+
+    `forbids`: it knows the credential, and refuses it this, which may be this one model.
+    """
 
     reason = Reason.UPSTREAM_MISCONFIGURED
+    forbids = False
 
 
 class UpstreamUnavailableError(UpstreamError):

@@ -4,15 +4,15 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest
 from ailb_server.domain.errors import AilbError, Reason
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.record import ChatObserver, ChatRecord
 from ailb_server.routing.dispatcher import Answer, Dispatcher
+from ailb_server.routing.facts import BYTES_PER_TOKEN, RequestFacts
 from ailb_server.routing.router import Router
-from ailb_server.spend.pricing import cost_micro_dollars
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +64,31 @@ class ChatPipeline:
                     async with aclosing(_tallied(answer, record)) as chunks:
                         yield ChatAnswer(answer.target, record.overhead_s, chunks, answer.ignored)
                 finally:
-                    _settle(answer, record)
+                    _settle(answer, record, plan.facts)
 
 
-def _settle(answer: Answer, record: ChatRecord) -> None:
+def _settle(answer: Answer, record: ChatRecord, facts: RequestFacts) -> None:
+    """What was seen is owed, though its provider did not come to tell how much it was."""
+    told = record.usage
+    if told is None:
+        text = 0 if record.stream else len(answer.first.wire) // BYTES_PER_TOKEN
+        record.usage = facts.usage_of(max(record.events, text))
+    elif not record.whole and record.events > told.completion:
+        record.usage = replace(told, completion=facts.usage_of(record.events).completion)
+    record.estimated = record.usage is not told
     if record.usage is not None:
-        price = answer.target.price
-        answer.used(record.usage, cost_micro_dollars(record.usage, price) if price else 0)
+        answer.used(record.usage, whole=record.whole)
 
 
 async def _tallied(answer: Answer, record: ChatRecord) -> AsyncGenerator[ChatChunk, None]:
-    record.usage = answer.first.usage
+    record.usage, record.events = answer.first.usage, len(answer.first.events)
+    record.whole = not record.stream
     yield answer.first
     async for chunk in answer.rest:
         record.usage = chunk.usage or record.usage
+        record.events += len(chunk.events)
         yield chunk
+    record.whole = True
 
 
 @contextmanager

@@ -86,6 +86,10 @@ class AnthropicProvider:
                 raise self._bad_answer(error) from error
             return body
 
+    def has_room(self) -> bool:
+        """See `PooledProvider.has_room`."""
+        return self._upstream.has_room()
+
     async def list_models(self) -> Sequence[str] | None:
         """See `ChatProvider.list_models`."""
         models = await self._account.models()
@@ -114,8 +118,9 @@ class AnthropicProvider:
         async with self._upstream.post(template.url, headers, body) as reply:
             if reply.status != _OK:
                 told = await reply.read_all()
+                too_long = wire.is_prompt_too_long(told)
                 told = told if request.wire == "anthropic" else wire.openai_error(told)
-                raise status_error(self.name, reply.status, reply.headers, told)
+                raise status_error(self.name, reply.status, reply.headers, told, too_long=too_long)
             yield reply
 
     async def _completion(

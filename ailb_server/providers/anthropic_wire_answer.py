@@ -14,6 +14,7 @@ from ailb_server.domain.json_text import exact_dumps, exact_loads
 from ailb_server.domain.thoughts import placed
 from ailb_server.providers.anthropic_wire_messages import THINKING_BLOCKS
 from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError, count_of
+from ailb_server.providers.upstream_errors import CONTEXT_LENGTH_CODE
 
 FINISH_REASONS: Mapping[str, str] = MappingProxyType(
     {
@@ -27,6 +28,7 @@ FINISH_REASONS: Mapping[str, str] = MappingProxyType(
     }
 )
 _ALWAYS_TOLD = frozenset({"role", "content", "refusal"})
+_TOO_LONG = "prompt is too long"
 _TIERS = MappingProxyType({"standard": "default", "priority": "priority"})
 
 
@@ -118,8 +120,29 @@ def openai_error(body: bytes) -> bytes:
     except (ErrorAnswerError, MalformedAnswerError, KeyError, TypeError):
         return b""
     code = None if kind == "invalid_request_error" else kind
+    if is_prompt_too_long(body):
+        code = CONTEXT_LENGTH_CODE
     told = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
     return orjson.dumps({"error": told})
+
+
+def is_prompt_too_long(body: bytes) -> bool:
+    """Whether an error body says that the prompt is longer than the model's context.
+
+    The API has no type or code for it: it is an `invalid_request_error` whose message begins
+    `prompt is too long: N tokens > M maximum`, and anthropic 2.11 (`types/shared/error_object.py`)
+    knows no other. A message that comes to differ is an ordinary refusal.
+    """
+    try:
+        error = as_object(json_object(body).get("error"))
+    except MalformedAnswerError:
+        return False
+    message = error.get("message")
+    return (
+        error.get("type") == "invalid_request_error"
+        and isinstance(message, str)
+        and message.startswith(_TOO_LONG)
+    )
 
 
 def error_kind(event: JsonObject) -> str:

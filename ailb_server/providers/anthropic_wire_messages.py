@@ -16,6 +16,7 @@ from ailb_server.domain.request_fields import (
     objects_at,
     refused,
     text_at,
+    unable,
     unheeded,
 )
 from ailb_server.domain.thoughts import interleaved
@@ -76,18 +77,18 @@ class Conversation:
             case "tool":
                 self._results.append(self._result(message, param))
             case _:
-                raise refused(f"{param}.role", "is not a role that this provider knows")
+                raise unable(f"{param}.role", "is not a role that this provider knows")
 
     def finish(self) -> None:
         """Closes the last turn. Raises InvalidRequestError if nobody has said anything."""
         self._close_turn()
         if not self.messages:
-            raise refused("messages", "must hold a user message for this provider")
+            raise unable("messages", "must hold a user message for this provider")
 
     def _add_user(self, message: JsonObject, param: str) -> None:
         said = self._blocks(message, param, USER_PARTS)
         if not said:
-            raise refused(f"{param}.content", "must not be empty for this provider")
+            raise unable(f"{param}.content", "must not be empty for this provider")
         if self._told and not self.messages and not self._said and not self._results:
             self.system += self._told
             self._told = []
@@ -139,7 +140,7 @@ def assistant_blocks(message: JsonObject, param: str, ignored: set[str]) -> list
     """Texts, then tool calls, and each thought at its place. Raises InvalidRequestError."""
     for name in _NOT_TAKEN:
         if message.get(name) is not None:
-            raise refused(f"{param}.{name}", "is not supported by this provider")
+            raise unable(f"{param}.{name}", "is not supported by this provider")
     thoughts = [
         _thinking(block, path)
         for block, path in objects_at(message.get("thinking_blocks"), f"{param}.thinking_blocks")
@@ -162,7 +163,7 @@ def _thinking(block: JsonObject, path: str) -> JsonObject:
 
 def _tool_use(call: JsonObject, path: str, ignored: set[str]) -> JsonObject:
     if call.get("type", "function") != "function":
-        raise refused(f"{path}.type", "must be `function` for this provider")
+        raise unable(f"{path}.type", "must be `function` for this provider")
     function = object_at(call.get("function"), f"{path}.function")
     # A stream's chunks give calls an index, which clients may keep.
     ignored |= unheeded(call, {"id", "type", "function", "index"}, "messages.tool_calls")
@@ -183,5 +184,6 @@ def _input(arguments: Json, param: str) -> JsonObject:
     except orjson.JSONDecodeError:
         value = None
     if not isinstance(value, dict):
-        raise refused(param, "must be a JSON object as a string")
+        # What a model wrote need not be JSON, and where it is relayed as a text that may stay so.
+        raise unable(param, "must be a JSON object as a string for this provider")
     return value

@@ -84,6 +84,10 @@ class OllamaProvider:
             async with aclosing(self._embeddings(sent, reply)) as chunks:
                 yield ProviderAnswer(chunks, sent.ignored)
 
+    def has_room(self) -> bool:
+        """See `PooledProvider.has_room`."""
+        return self._upstream.has_room()
+
     async def list_models(self) -> Sequence[str] | None:
         """See `ChatProvider.list_models`: what `/api/tags` has."""
         try:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import orjson
 
 from ailb_server.domain.chat import OWN_FIELDS, ChatChunk, ChatRequest, Json, JsonObject, TokenUsage
-from ailb_server.domain.errors import InvalidRequestError
-from ailb_server.domain.request_fields import asks, refused
+from ailb_server.domain.errors import UntranslatableError
+from ailb_server.domain.request_fields import asks, refused, unable
 from ailb_server.providers.ollama_request_wire import kept_alive
 from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError, count_of
 
@@ -43,7 +43,7 @@ def embed_request(request: ChatRequest, model: str) -> EmbedRequest:
     texts = _texts(fields.get("input"))
     encoding = fields.get("encoding_format", "float")
     if encoding not in _ENCODINGS:
-        raise refused("encoding_format", f"must be one of {', '.join(_ENCODINGS)}")
+        raise unable("encoding_format", f"must be one of {', '.join(_ENCODINGS)} for this provider")
     body: JsonObject = {"model": model, "input": texts, "truncate": _truncate(fields)}
     if "dimensions" in fields:
         body["dimensions"] = fields["dimensions"]
@@ -80,7 +80,7 @@ def embeddings(body: bytes, asked: EmbedRequest) -> ChatChunk:
 def _texts(given: Json) -> list[str]:
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise InvalidRequestError(
+        raise UntranslatableError(
             "The provider embeds texts, not tokens: `input` must be a string or an array of"
             " strings.",
             param="input",

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import orjson
 
 from ailb_server.domain.chat import OWN_FIELDS, ChatRequest, Json, JsonObject
-from ailb_server.domain.errors import InvalidRequestError
+from ailb_server.domain.errors import UntranslatableError
 from ailb_server.domain.json_text import exact_dumps
 from ailb_server.domain.request_fields import asks, unheeded
-from ailb_server.providers.ollama_messages_wire import refused, translate
+from ailb_server.providers.ollama_messages_wire import refused, translate, unable
 from ailb_server.providers.ollama_tools_wire import chosen_tools
 
 MAX_NUM_CTX = 16 * 1024 * 1024
@@ -114,17 +114,17 @@ def _encoded(body: JsonObject) -> bytes:
         return exact_dumps(body)
     except orjson.JSONEncodeError:
         # What can be read can be written, but for depth: orjson writes 254 levels.
-        raise InvalidRequestError("The request is nested too deeply.") from None
+        raise UntranslatableError("The request is nested too deeply.") from None
 
 
 def _refuse(fields: JsonObject) -> None:
     for name in _NOT_TAKEN:
         if name in fields:
-            raise refused(name, f"The provider does not take `{name}`.")
+            raise unable(name, f"The provider does not take `{name}`.")
     if fields.get("n", 1) != 1:
-        raise refused("n", "The provider gives one choice: `n` must be 1.")
+        raise unable("n", "The provider gives one choice: `n` must be 1.")
     if fields.get("modalities", ["text"]) != ["text"]:
-        raise refused("modalities", "The provider answers in text only.")
+        raise unable("modalities", "The provider answers in text only.")
 
 
 def _options(fields: JsonObject, num_ctx: int) -> JsonObject:
@@ -153,8 +153,10 @@ def _settings(fields: JsonObject) -> JsonObject:
         settings.update(_format(fields["response_format"]))
     if "reasoning_effort" in fields:
         effort = fields["reasoning_effort"]
-        if not isinstance(effort, str) or effort not in _THINK:
-            raise refused("reasoning_effort", f"Must be one of {', '.join(_THINK)}.")
+        if not isinstance(effort, str):
+            raise refused("reasoning_effort", "`reasoning_effort` must be a string.")
+        if effort not in _THINK:
+            raise unable("reasoning_effort", f"Must be one of {', '.join(_THINK)}.")
         settings["think"] = _THINK[effort]
     return {**settings, **_logprobs(fields), **kept_alive(fields)}
 
@@ -187,8 +189,10 @@ def _format(wanted: Json) -> JsonObject:
         return {}
     if kind == "json_object":
         return {"format": "json"}
+    if not isinstance(kind, str):
+        raise refused("response_format", "Must be an object with a `type`.")
     if kind != "json_schema":
-        raise refused("response_format", "Must be of type text, json_object or json_schema.")
+        raise unable("response_format", "Must be of type text, json_object or json_schema.")
     named = wanted.get("json_schema")
     schema = named.get("schema") if isinstance(named, dict) else None
     if not isinstance(schema, dict):

@@ -59,6 +59,10 @@ class OpenAIProvider:
             async with aclosing(answer) as chunks:
                 yield ProviderAnswer(chunks, ignored)
 
+    def has_room(self) -> bool:
+        """See `PooledProvider.has_room`."""
+        return self._upstream.has_room()
+
     async def list_models(self) -> Sequence[str] | None:
         """See `ChatProvider.list_models`."""
         return await self._account.list_models()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import orjson
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, JsonObject, Operation, TokenUsage
-from ailb_server.domain.errors import InvalidRequestError
+from ailb_server.domain.errors import UntranslatableError
 from ailb_server.domain.json_text import StreamedJson, exact_dumps, loads
 from ailb_server.providers import openai_answer_check as check
 from ailb_server.providers.json_splice import append, splice
@@ -115,7 +115,7 @@ def translated_body(request: ChatRequest, model: str) -> tuple[bytes, tuple[str,
     try:
         body = exact_dumps({**fields, "model": model})
     except orjson.JSONEncodeError:
-        raise InvalidRequestError("The request is nested too deeply.") from None
+        raise UntranslatableError("The request is nested too deeply.") from None
     return body, tuple(sorted(foreign))
 
 

@@ -43,6 +43,8 @@ class Metrics:
         self._requests = self._counter(
             "ailb_requests_total", "Requests, by how they ended.", (*target, "outcome")
         )
+        refused = "Requests refused at the edge or while they were read, not in the above."
+        self._refused = self._counter("ailb_requests_refused_total", refused, ("reason",))
         self._tokens = self._counter("ailb_tokens_total", "Tokens, by kind.", (*target, "kind"))
         self._cost = self._counter(
             "ailb_cost_micro_dollars_total", "Cost of requests whose model has a price.", target
@@ -82,10 +84,18 @@ class Metrics:
             _child(self._children, self._attempts, *labels, failure.lower()).inc()
 
     def ended(self, target: Target | None, outcome: str, total_s: float) -> None:
-        """A chat's end. `outcome` is `ok`, `cancelled` or an error's reason: a closed set."""
+        """A chat's end. `outcome` is `ok`, `cancelled` or an error's reason: a closed set.
+
+        Without a target that answered, its labels are `none`: the attempts tell whose failures
+        they were, and of several none is the one.
+        """
         labels = self._target(target)
         _child(self._children, self._requests, *labels, outcome).inc()
         _child(self._children, self._total, *labels).observe(total_s)
+
+    def refused(self, reason: str) -> None:
+        """A request that no stage has seen. `reason` is an error's: a closed set."""
+        _child(self._children, self._refused, reason).inc()
 
     def first_token(self, target: Target, seconds: float) -> None:
         """A streamed chat's first chunk."""

@@ -108,3 +108,33 @@ async def test_an_alias_for_nothing_is_told_once(caplog: pytest.LogCaptureFixtur
     await catalogue.refresh()
     await catalogue.refresh()
     assert caplog.text.count("the alias smart stands for nothing") == 1
+
+
+async def test_a_model_listed_twice_is_one_target() -> None:
+    provider = FakeProvider(models=["m", "n", "m", "m"])
+    catalogue = Catalogue([_declared(provider)], Ledger(), {"alias": Alias(("m", "n"))})
+    await catalogue.refresh()
+    assert catalogue.table.resolve("m").targets == (Target("p", "m"),)
+    assert catalogue.table.resolve("alias").targets == (Target("p", "m"), Target("p", "n"))
+
+
+async def test_a_name_that_hides_behind_anothers_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    router = FakeProvider("router", models=["p/m"])
+    catalogue = Catalogue([_declared(FakeProvider(), "m"), _declared(router)], Ledger())
+    for _ in range(2):
+        await catalogue.refresh()
+    (line,) = [r.getMessage() for r in caplog.records if "p/m" in r.getMessage()]
+    assert "qualified" in line
+
+
+async def test_only_what_a_provider_lists_itself_is_in_doubt() -> None:
+    listing, declared = FakeProvider("p", models=["m"]), FakeProvider("q")
+    catalogue = Catalogue([_declared(listing), _declared(declared, "m")], Ledger())
+    catalogue.doubt("q")
+    assert not catalogue.doubted.is_set()
+    catalogue.doubt("p")
+    assert catalogue.doubted.is_set()
+    await catalogue.refresh()
+    assert not catalogue.doubted.is_set()

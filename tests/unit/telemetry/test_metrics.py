@@ -62,3 +62,12 @@ def test_instances_do_not_share_metrics() -> None:
     one, two = Metrics("1", "0"), Metrics("2", "0")
     one.active.inc()
     assert two.registry.get_sample_value("ailb_active_chats") == 0
+
+
+def test_refusals_are_counted_by_reason() -> None:
+    metrics = Metrics("ailb-1", "0")
+    for reason in ("invalid_request", "overloaded", "invalid_request"):
+        metrics.refused(reason)
+    samples = _families(metrics)["ailb_requests_refused"].samples
+    counts = {s.labels["reason"]: s.value for s in samples if s.name.endswith("_total")}
+    assert counts == {"invalid_request": 2, "overloaded": 1}
