@@ -54,11 +54,13 @@ def _count(value: Json) -> int:
 
 
 def _cut(blocks: list[JsonObject], characters: int) -> tuple[list[JsonObject], list[JsonObject]]:
-    """The blocks of the first `characters`, and the rest; neither of them blank. A mark of the
-    cache stays at its text's end."""
+    """The blocks of the first `characters`, and the rest; a cut makes no blank one, which the API
+    refuses. A mark of the cache stays at its text's end."""
     said: list[JsonObject] = []
     for place, block in enumerate(blocks):
-        head, tail = block["text"][: max(characters, 0)], block["text"][max(characters, 0) :]
+        if characters <= 0:
+            return said, blocks[place:]
+        head, tail = block["text"][:characters], block["text"][characters:]
         if tail.strip():
             if head.strip():
                 said.append({"type": "text", "text": head})

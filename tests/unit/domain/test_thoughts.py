@@ -51,6 +51,11 @@ def test_thoughts_without_a_place_come_first() -> None:
     ]
 
 
+def test_a_text_of_nothing_but_space_stays_behind_its_thought() -> None:
+    thought = {"type": "thinking"}
+    assert interleaved([thought], [_text(" ")], []) == [thought, _text(" ")]
+
+
 def test_places_beyond_what_there_is_are_the_end() -> None:
     thought = placed({"type": "thinking"}, 99, 9)
     told = interleaved([thought], [_text("a")], [{"type": "tool_use"}])
