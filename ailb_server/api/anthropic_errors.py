@@ -12,7 +12,12 @@ import orjson
 from ailb_server.api import errors
 from ailb_server.api.anthropic_wire_stream import sse
 from ailb_server.domain.chat import Json
-from ailb_server.domain.errors import AilbError, Reason, UpstreamRejectedError
+from ailb_server.domain.errors import (
+    AilbError,
+    Reason,
+    UpstreamRejectedError,
+    UpstreamUnavailableError,
+)
 
 _OVERLOADED = 529
 _SERVER = "api_error"
@@ -47,7 +52,9 @@ def error_body(error: AilbError, request_id: str) -> bytes:
 
 
 def error_event(error: AilbError, request_id: str) -> bytes:
-    """The last event of a stream whose status is spent."""
+    """The last event of a stream whose status is spent; a provider's own if it sent one."""
+    if isinstance(error, UpstreamUnavailableError) and error.event:
+        return error.event
     return sse(orjson.loads(error_body(error, request_id)))
 
 

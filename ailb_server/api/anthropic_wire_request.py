@@ -17,6 +17,7 @@ from ailb_server.api.openai_wire import CHAT_TYPES
 from ailb_server.api.request_fields import check_types, model_of, object_of
 from ailb_server.domain.chat import OWN_FIELDS, ChatRequest, Json, JsonObject
 from ailb_server.domain.errors import InvalidRequestError
+from ailb_server.domain.json_text import exact
 from ailb_server.domain.request_fields import object_at, refused, text_at
 
 # What a caller may say to an Anthropic provider beside the body.
@@ -65,7 +66,7 @@ def parse_messages_request(body: bytes, headers: Mapping[str, str]) -> MessagesR
 
     All else that is wrong is Anthropic's to judge, or `ChatRequest.untranslatable`.
     """
-    asked = object_of(body)
+    asked = exact(body, object_of(body))
     model = model_of(asked)
     own = OWN_FIELDS.intersection(asked)
     check_types({name: asked[name] for name in own | {"stream"} if name in asked}, CHAT_TYPES)

@@ -235,11 +235,13 @@ class UpstreamUnavailableError(UpstreamError):
     """The provider failed, could not be reached, or broke off.
 
     `resendable`: a connection kept from before was closed without a byte of an answer, as happens
-    when both sides act at once; the same request may be sent again on a new one.
+    when both sides act at once; the same request may be sent again on a new one. `event` is the
+    error as an Anthropic provider's stream told it, if it did: the last event of its relay.
     """
 
     reason = Reason.UPSTREAM_UNAVAILABLE
     resendable = False
+    event = b""
 
 
 class UpstreamTimeoutError(UpstreamError):

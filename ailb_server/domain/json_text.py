@@ -1,13 +1,16 @@
-"""JSON that holds half of a surrogate pair: `"\\ud83d"`. Pure.
+"""JSON that parsers in a hurry get wrong: halves of surrogate pairs, and large integers. Pure.
 
-The format allows it (RFC 8259, 8.2), and servers that cut their texts by UTF-16 units write it: the
-first half of an emoji ends one piece of a stream, the second begins the next. Parsers of Unicode
-text refuse it, and neither UTF-8 nor protobuf can say it.
+Half of a pair is `"\\ud83d"`. The format allows it (RFC 8259, 8.2), and servers that cut their
+texts by UTF-16 units write it: the first half of an emoji ends one piece of a stream, the second
+begins the next. Parsers of Unicode text refuse it, and neither UTF-8 nor protobuf can say it.
+Integers may be of any size (RFC 8259, 6), and ids in the arguments of tools are: beyond 64 bits
+orjson reads them as floats, and writes none.
 """
 
 import re
 
 import orjson
+from pydantic_core import from_json, to_json
 
 from ailb_server.domain.chat import Json
 
@@ -38,6 +41,33 @@ def loads(text: bytes) -> Json:
         if whole == text:
             raise
         return orjson.loads(whole)
+
+
+def exact_loads(text: bytes | str) -> Json:
+    """As `loads`, and integers of any size stay what they are. Takes twice as long."""
+    text = text.encode() if isinstance(text, str) else text
+    return exact(text, loads(text))
+
+
+def exact(text: bytes, value: Json) -> Json:
+    """What `text` says, as it has been parsed but for its large integers."""
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError:
+        # Halves of pairs, or arrays deeper than it reads.
+        return value
+
+
+def exact_dumps(value: Json) -> bytes:
+    """Writes JSON with integers of any size. Raises orjson.JSONEncodeError, as for great depth."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        try:
+            return to_json(value)
+        except ValueError:
+            pass
+        raise
 
 
 class StreamedJson:

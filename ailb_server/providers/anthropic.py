@@ -144,7 +144,9 @@ class AnthropicProvider:
 
     def _bad_answer(self, error: ValueError) -> UpstreamUnavailableError:
         if isinstance(error, ErrorAnswerError):
-            return UpstreamUnavailableError(
+            told = UpstreamUnavailableError(
                 f"The provider answered an error in a success ({error}).", provider=self.name
             )
+            told.event = error.event
+            return told
         return UpstreamUnavailableError("The provider's answer is malformed.", provider=self.name)

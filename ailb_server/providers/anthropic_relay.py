@@ -8,6 +8,7 @@ from multidict import CIMultiDict
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, JsonObject
 from ailb_server.domain.json_splice import splice
+from ailb_server.domain.json_text import exact_dumps, exact_loads
 from ailb_server.providers.anthropic_wire_answer import completion
 from ailb_server.providers.anthropic_wire_stream import StreamReader
 
@@ -18,7 +19,7 @@ def relayed_body(request: ChatRequest, model: str) -> bytes:
     """The caller's bytes; edited only for a renamed model, AILB's own fields, foreign thoughts."""
     edits: dict[str, bytes | None] = dict.fromkeys(sorted(request.own_fields))
     if any(map(_is_foreign, _thoughts(request))):
-        edits["messages"] = orjson.dumps(_proven(orjson.loads(request.body)["messages"]))
+        edits["messages"] = exact_dumps(_proven(exact_loads(request.body)["messages"]))
     if model != request.model:
         edits["model"] = orjson.dumps(model)
     return splice(request.body, edits)

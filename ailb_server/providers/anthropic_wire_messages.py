@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import orjson
 
 from ailb_server.domain.chat import Json, JsonObject
+from ailb_server.domain.json_text import exact_loads
 from ailb_server.domain.request_fields import (
     name_at,
     object_at,
@@ -18,6 +19,7 @@ from ailb_server.domain.request_fields import (
     unable,
     unheeded,
 )
+from ailb_server.domain.thoughts import interleaved
 from ailb_server.providers.anthropic_wire_content import (
     ASSISTANT_PARTS,
     RESULT_PARTS,
@@ -135,29 +137,28 @@ def conversation(messages: Sequence[JsonObject], *, system_amid: bool) -> Conver
 
 
 def assistant_blocks(message: JsonObject, param: str, ignored: set[str]) -> list[JsonObject]:
-    """Thinking as it came, then texts, then tool calls. Raises InvalidRequestError."""
+    """Texts, then tool calls, and each thought at its place. Raises InvalidRequestError."""
     for name in _NOT_TAKEN:
         if message.get(name) is not None:
             raise unable(f"{param}.{name}", "is not supported by this provider")
-    found = [
+    thoughts = [
         _thinking(block, path)
         for block, path in objects_at(message.get("thinking_blocks"), f"{param}.thinking_blocks")
     ]
-    if message.get("reasoning_content") and not found:
+    if message.get("reasoning_content") and not thoughts:
         # Without its signature the API does not take a thought back.
         ignored.add("messages.reasoning_content")
-    found += blocks(message.get("content"), f"{param}.content", ASSISTANT_PARTS, ignored)
+    texts = blocks(message.get("content"), f"{param}.content", ASSISTANT_PARTS, ignored)
     if message.get("refusal") is not None:
-        found += text_blocks(text_at(message["refusal"], f"{param}.refusal"))
+        texts += text_blocks(text_at(message["refusal"], f"{param}.refusal"))
     calls = objects_at(message.get("tool_calls"), f"{param}.tool_calls")
-    return found + [_tool_use(call, path, ignored) for call, path in calls]
+    return interleaved(thoughts, texts, [_tool_use(call, path, ignored) for call, path in calls])
 
 
 def _thinking(block: JsonObject, path: str) -> JsonObject:
-    """The provider's own block, as it was; `index` is what a stream's chunks added to it."""
     if block.get("type") not in THINKING_BLOCKS:
         raise refused(f"{path}.type", "must be `thinking` or `redacted_thinking`")
-    return {name: value for name, value in block.items() if name != "index"}
+    return block
 
 
 def _tool_use(call: JsonObject, path: str, ignored: set[str]) -> JsonObject:
@@ -179,7 +180,7 @@ def _input(arguments: Json, param: str) -> JsonObject:
     if not arguments:
         return {}
     try:
-        value: Json = orjson.loads(text_at(arguments, param))
+        value = exact_loads(text_at(arguments, param))
     except orjson.JSONDecodeError:
         value = None
     if not isinstance(value, dict):

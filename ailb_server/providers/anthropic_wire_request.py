@@ -11,6 +11,7 @@ import orjson
 
 from ailb_server.domain.chat import ChatRequest, Json, JsonObject
 from ailb_server.domain.errors import UntranslatableError
+from ailb_server.domain.json_text import exact_dumps
 from ailb_server.domain.request_fields import asks, object_at, text_at, unable, unheeded
 from ailb_server.providers.anthropic_wire_messages import conversation
 from ailb_server.providers.anthropic_wire_models import ModelFacts
@@ -70,7 +71,7 @@ def messages_request(request: ChatRequest, model: str, facts: ModelFacts) -> Mes
     fact `param` naming what it is."""
     try:
         fields, ignored = _fields(request, model, facts)
-        return MessagesRequest(orjson.dumps(fields), tuple(sorted(ignored)))
+        return MessagesRequest(exact_dumps(fields), tuple(sorted(ignored)))
     except (RecursionError, orjson.JSONEncodeError):
         # Deeper than a schema or a call's arguments are in earnest, and than orjson writes.
         raise UntranslatableError("The request is nested too deeply.") from None

@@ -8,13 +8,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ailb_server.domain.chat import ChatChunk, Json, JsonObject, TokenUsage
-from ailb_server.domain.json_text import StreamedJson
+from ailb_server.domain.json_text import StreamedJson, exact
+from ailb_server.domain.thoughts import placed
 from ailb_server.providers.anthropic_wire_answer import (
     as_object,
     dumps,
     envelope,
     error_kind,
     finish_reason,
+    input_of,
     json_object,
     refusal_of,
     text_of,
@@ -27,6 +29,7 @@ from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerE
 from ailb_server.providers.sse import data_of, split_events
 
 MAX_THINKING_CHARACTERS = 16 * 1024 * 1024
+_BLOCK_START = "content_block_start"
 _DONE = b"data: [DONE]\n\n"
 
 
@@ -39,6 +42,8 @@ class _Block:
     has_arguments: bool = False
     thinking: list[str] = field(default_factory=list)
     signature: str = ""
+    # The answer's characters and calls before it.
+    place: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ class StreamReader:
         self._blocks: dict[int, _Block] = {}
         self._calls = 0
         self._thoughts = 0
+        self._characters = 0
         self._thinking_size = 0
         self._finished = False
 
@@ -101,6 +107,8 @@ class StreamReader:
             except ValueError as error:
                 if not self.begun:
                     raise
+                if isinstance(error, ErrorAnswerError):
+                    error.event = event + b"\n\n"
                 self.fault = error
                 break
             events.append(event)
@@ -110,7 +118,9 @@ class StreamReader:
         data = data_of(event)
         if not data or not data.strip() or self.done:
             return []
-        return list(self._on(json_object(data, self._json.loads)))
+        told = json_object(data, self._json.loads)
+        # The one event that has a tool's arguments as an object.
+        return list(self._on(exact(data, told) if told.get("type") == _BLOCK_START else told))
 
     def _on(self, event: JsonObject) -> Iterable[JsonObject]:
         kind = event.get("type")
@@ -138,7 +148,7 @@ class StreamReader:
         start = event.get("content_block")
         if not isinstance(start, dict):
             raise MalformedAnswerError("content_block_start has no block")
-        block = _Block(start)
+        block = _Block(start, place=(self._characters, self._calls))
         self._blocks[_index(event)] = block
         kind = start.get("type")
         if kind == "tool_use":
@@ -149,7 +159,7 @@ class StreamReader:
             yield from self._thought(block, start.get("thinking"))
             block.signature = text_of(start, "signature") if start.get("signature") else ""
         elif kind == "text" and start.get("text"):
-            yield self._chunk({"content": text_of(start, "text")})
+            yield self._content(text_of(start, "text"))
 
     def _block_delta(self, event: JsonObject) -> Iterator[JsonObject]:
         block = self._open_block(event)
@@ -158,7 +168,7 @@ class StreamReader:
         match block.start.get("type"), delta.get("type"):
             case "text", "text_delta":
                 if text := text_of(delta, "text"):
-                    yield self._chunk({"content": text})
+                    yield self._content(text)
             case "tool_use", "input_json_delta":
                 if part := text_of(delta, "partial_json"):
                     block.has_arguments = True
@@ -173,13 +183,14 @@ class StreamReader:
         del self._blocks[_index(event)]
         kind = block.start.get("type")
         if kind == "tool_use" and not block.has_arguments:
-            yield self._arguments(block, dumps(as_object(block.start.get("input"))).decode())
+            yield self._arguments(block, dumps(input_of(block.start)).decode())
         elif kind in THINKING_BLOCKS:
             native = dict(block.start)
             if kind == "thinking":
                 native.update(thinking="".join(block.thinking), signature=block.signature)
             # OpenAI's clients join a stream's lists by this index.
-            yield self._chunk({"thinking_blocks": [{"index": block.ordinal, **native}]})
+            told = {"index": block.ordinal, **placed(native, *block.place)}
+            yield self._chunk({"thinking_blocks": [told]})
 
     def _message_delta(self, event: JsonObject) -> Iterator[JsonObject]:
         self._count(event.get("usage"))
@@ -198,6 +209,10 @@ class StreamReader:
         refusal = refusal_of(delta)
         last = {"refusal": refusal} if refusal else {}
         return self._chunk(last, finish_reason(delta.get("stop_reason")))
+
+    def _content(self, text: str) -> JsonObject:
+        self._characters += len(text)
+        return self._chunk({"content": text})
 
     def _thought(self, block: _Block, text: Json) -> Iterator[JsonObject]:
         if isinstance(text, str) and text:
@@ -245,7 +260,7 @@ def _index(event: JsonObject) -> int:
 
 
 _AFTER_START = {
-    "content_block_start": StreamReader._block_start,
+    _BLOCK_START: StreamReader._block_start,
     "content_block_delta": StreamReader._block_delta,
     "content_block_stop": StreamReader._block_stop,
     "message_delta": StreamReader._message_delta,

@@ -13,7 +13,7 @@ from datetime import datetime
 import orjson
 
 from ailb_server.domain.chat import Json, JsonObject, TokenUsage
-from ailb_server.domain.json_text import StreamedJson
+from ailb_server.domain.json_text import StreamedJson, exact, exact_dumps
 from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError, count_of
 
 # Reasons without a row (`load`, `unload`, none at all) are ends like any other.
@@ -62,6 +62,8 @@ class LineReader:
             message = {}
         if not isinstance(message, dict):
             raise MalformedAnswerError("the line has no message")
+        if message.get("tool_calls"):
+            message = exact(line, answer).get("message")
         self.head = self.head or self._head(answer)
         said = Said(self._delta(message), [_token(t) for t in _list(answer, "logprobs")])
         if done:
@@ -147,7 +149,7 @@ def _arguments(arguments: Json) -> str:
     if isinstance(arguments, str):
         return arguments
     try:
-        return orjson.dumps(arguments).decode()
+        return exact_dumps(arguments).decode()
     except orjson.JSONEncodeError as error:
         raise MalformedAnswerError("the arguments are nested too deeply") from error
 

@@ -11,6 +11,7 @@ import orjson
 
 from ailb_server.domain.chat import Json, JsonObject
 from ailb_server.domain.errors import InvalidRequestError, UntranslatableError
+from ailb_server.domain.json_text import exact_loads
 from ailb_server.domain.request_fields import unheeded
 
 _ROLES: Mapping[str, str] = {
@@ -176,7 +177,7 @@ def _arguments(arguments: Json, at: str) -> JsonObject:
     if arguments is None or arguments == "":
         return {}
     try:
-        value = orjson.loads(arguments) if isinstance(arguments, str) else arguments
+        value = exact_loads(arguments) if isinstance(arguments, str) else arguments
     except orjson.JSONDecodeError:
         # What a model wrote need not be JSON, and where it is relayed as a text that may stay so.
         raise unable(at, "The provider takes `arguments` of valid JSON only.") from None

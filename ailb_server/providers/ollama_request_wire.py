@@ -11,6 +11,7 @@ import orjson
 
 from ailb_server.domain.chat import OWN_FIELDS, ChatRequest, Json, JsonObject
 from ailb_server.domain.errors import UntranslatableError
+from ailb_server.domain.json_text import exact_dumps
 from ailb_server.domain.request_fields import asks, unheeded
 from ailb_server.providers.ollama_messages_wire import refused, translate, unable
 from ailb_server.providers.ollama_tools_wire import chosen_tools
@@ -110,7 +111,7 @@ def upstream_request(request: ChatRequest, model: str, num_ctx: int) -> Upstream
 
 def _encoded(body: JsonObject) -> bytes:
     try:
-        return orjson.dumps(body)
+        return exact_dumps(body)
     except orjson.JSONEncodeError:
         # What can be read can be written, but for depth: orjson writes 254 levels.
         raise UntranslatableError("The request is nested too deeply.") from None

@@ -1,6 +1,6 @@
 """OpenAI, and every server that speaks its wire format."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest
@@ -52,11 +52,10 @@ class OpenAIProvider:
         request.require_translatable()
         template = self._templates.get(path) or await self._prepare(path)
         body, ignored = openai_wire.sent_body(request, model)
-        read = openai_wire.embeddings if path == _EMBEDDINGS else openai_wire.completion
         async with self._upstream.post(template.url, template.headers, body) as reply:
             if reply.status != _OK:
                 raise status_error(self.name, reply.status, reply.headers, await reply.read_all())
-            answer = self._stream(request, reply) if request.stream else self._whole(reply, read)
+            answer = self._stream(request, reply) if request.stream else self._whole(request, reply)
             async with aclosing(answer) as chunks:
                 yield ProviderAnswer(chunks, ignored)
 
@@ -77,17 +76,17 @@ class OpenAIProvider:
         template = self._templates[path] = await self._account.template(path)
         return template
 
-    async def _whole(
-        self, reply: Reply, read: Callable[[bytes], ChatChunk]
-    ) -> AsyncGenerator[ChatChunk, None]:
+    async def _whole(self, request: ChatRequest, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
         body = await reply.read_all()
         try:
-            yield read(body)
+            yield openai_wire.whole_answer(body, request)
         except ValueError as error:
             raise self._bad_answer(error) from error
 
     def _stream(self, request: ChatRequest, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
-        reader = openai_wire.StreamReader(include_usage=request.include_usage)
+        reader = openai_wire.StreamReader(
+            include_usage=request.include_usage, translated=request.wire != "openai"
+        )
         return chunks_of(reply, EventCutter(), reader, self._bad_answer)
 
     def _bad_answer(self, error: ValueError) -> UpstreamUnavailableError:

@@ -42,7 +42,7 @@ def test_openais_embeddings(case: Case) -> None:
     request = parse_embedding_request(case.text("request.json"))
     sent = case.text("upstream_request.json", "request.json")
     assert openai_wire.sent_body(request, "embed-x") == (sent, ())
-    chunk = openai_wire.embeddings(case.text("upstream_response.json"))
+    chunk = openai_wire.whole_answer(case.text("upstream_response.json"), request)
     assert chunk.wire == case.text("upstream_response.json")
     answer = _vectors(chunk.wire)
     assert {tuple(item.embedding) for item in answer.data} == {(0.5, -1.0, 0.25)}
@@ -69,7 +69,7 @@ def test_openais_completions(case: Case) -> None:
     sent = case.text("upstream_request.json", "request.json")
     assert openai_wire.sent_body(request, "davinci-x") == (sent, ())
     if not request.stream:
-        chunk = openai_wire.completion(case.text("upstream_response.json"))
+        chunk = openai_wire.whole_answer(case.text("upstream_response.json"), request)
         assert chunk.wire == case.text("upstream_response.json")
         Completion.model_validate_json(chunk.wire, strict=True)
         return

@@ -87,6 +87,18 @@ async def test_an_error_within_the_answer_is_its_last_event() -> None:
     assert not any(b"message_stop" in body.data for body in bodies)
 
 
+async def test_a_providers_own_error_event_is_the_last_one() -> None:
+    broken = UpstreamUnavailableError("x")
+    broken.event = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error"}}\n\n'
+    said: list[ChatChunk | Exception] = [
+        ChatChunk(({},), b"a", wire_format="anthropic"),
+        broken,
+    ]
+    with running(rest=True) as context:
+        bodies, _ = await _bodies(FakeProvider(says=said), context, stream=True)
+    assert [body.data for body in bodies] == [b"a", broken.event]
+
+
 async def test_a_fault_of_ours_is_500_and_says_nothing() -> None:
     with running(rest=True) as context:
         (body,), _ = await _bodies(FakeProvider(refusal=ValueError("secret")), context)
