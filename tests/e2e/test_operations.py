@@ -96,6 +96,7 @@ async def test_health_tells_each_part(odd_names: Stack) -> None:
         "provider:down": "HEALTH_STATE_DOWN",
         "store": "HEALTH_STATE_OK",
         "embedder": "HEALTH_STATE_OK",
+        "memory": "HEALTH_STATE_OK",
     }
 
 
