@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest
 from ailb_server.domain.context import Source
@@ -14,8 +14,8 @@ from ailb_server.pipeline.context import ContextStage, Prepared, remembered, sou
 from ailb_server.pipeline.record import ChatObserver, ChatRecord
 from ailb_server.pipeline.wishes import NO_WISHES, CallWishes
 from ailb_server.routing.dispatcher import Answer, Dispatcher
+from ailb_server.routing.facts import BYTES_PER_TOKEN, RequestFacts
 from ailb_server.routing.router import Router
-from ailb_server.spend.pricing import cost_micro_dollars
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class ChatPipeline:
                     async with aclosing(_chunks(request, prepared, answer, record)) as chunks:
                         yield _begun(request, prepared, answer, record.overhead_s, chunks)
                 finally:
-                    _settle(answer, record)
+                    _settle(answer, record, plan.facts)
 
 
 def _chunks(
@@ -98,18 +98,28 @@ def _begun(
     )
 
 
-def _settle(answer: Answer, record: ChatRecord) -> None:
+def _settle(answer: Answer, record: ChatRecord, facts: RequestFacts) -> None:
+    """What was seen is owed, though its provider did not come to tell how much it was."""
+    told = record.usage
+    if told is None:
+        text = 0 if record.stream else len(answer.first.wire) // BYTES_PER_TOKEN
+        record.usage = facts.usage_of(max(record.events, text))
+    elif not record.whole and record.events > told.completion:
+        record.usage = replace(told, completion=facts.usage_of(record.events).completion)
+    record.estimated = record.usage is not told
     if record.usage is not None:
-        price = answer.target.price
-        answer.used(record.usage, cost_micro_dollars(record.usage, price) if price else 0)
+        answer.used(record.usage, whole=record.whole)
 
 
 async def _tallied(answer: Answer, record: ChatRecord) -> AsyncGenerator[ChatChunk, None]:
-    record.usage = answer.first.usage
+    record.usage, record.events = answer.first.usage, len(answer.first.events)
+    record.whole = not record.stream
     yield answer.first
     async for chunk in answer.rest:
         record.usage = chunk.usage or record.usage
+        record.events += len(chunk.events)
         yield chunk
+    record.whole = True
 
 
 @contextmanager

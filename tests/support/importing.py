@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ailb_server.domain.embedding import EmbeddingSpace, Vector
+from ailb_server.domain.embedding import Embedder, EmbeddingSpace, Vector
 from ailb_server.domain.errors import EmbedderUnavailableError
 from ailb_server.domain.imports import ImportStatus
 from ailb_server.domain.knowledge import NewCollection
@@ -71,7 +71,7 @@ class Instance:
     def __init__(
         self,
         store: Store,
-        embedder: FakeEmbedder | None,
+        embedder: Embedder | None,
         *,
         rules: WorkRules | None = None,
         intake: IntakeRules | None = None,
