@@ -182,6 +182,9 @@ def _changes(state: Shelves, forged: Collection, draw: random.Random) -> Calls:
     vectors = [(id_, vector_of("x", space)) for id_ in state.chunks]
     return {
         "replace_document": lambda: rows.replace_document(forged, new_document("a", "x"), []),
+        "replace_documents": lambda: rows.replace_documents(
+            forged, [(new_document(id_, "x"), []) for id_ in "ab"]
+        ),
         "delete_document": lambda: rows.delete_document(forged, "a"),
         "delete_collection": lambda: rows.delete_collection(forged.tenant_id, _not_own(forged)),
         "begin_reindex": lambda: rows.begin_reindex(forged, other),
