@@ -390,7 +390,7 @@ async def test_documents_are_stored_together_or_not_at_all(
     vector = np.array([1, 0], dtype=np.float32)
 
     def new(id_: str, sha256: str) -> NewDocument:
-        return NewDocument(id_, id_, sha256, characters=1)
+        return NewDocument(id_, id_, 64 * sha256, characters=1)
 
     old = [(new(id_, "1"), [NewChunk(f"{id_} {n}", vector) for n in range(3)]) for id_ in "cab"]
     await instance.knowledge.replace_documents(docs, old)
