@@ -18,14 +18,18 @@ from ailb_server.app.providers import (
     demo_provider,
 )
 from ailb_server.app.routing import OpenRouting, open_routing
-from ailb_server.app.services import access_services, core_services
+from ailb_server.app.services import access_services, core_services, usage_services
+from ailb_server.app.usage import open_usage
 from ailb_server.app.version import VERSION
 from ailb_server.demo.server import DemoServer
+from ailb_server.pipeline.metering import Metering
+from ailb_server.pipeline.record import ChatObserver, Observers
 from ailb_server.routing.catalogue import Catalogue
 from ailb_server.server import GrpcServer, PortTakenError, Register
 from ailb_server.settings import Configuration, ProviderSettings
 from ailb_server.storage.migrations import MigrationError, migrate
 from ailb_server.storage.pool import Store, StoreUnavailableError
+from ailb_server.storage.usage_journal import JournalError
 from ailb_server.telemetry.metrics import Metrics
 
 # How long a start waits for the providers' listings before it serves what it knows.
@@ -34,7 +38,13 @@ _FIRST_LISTING_S = 2.0
 _FIRST_AGAIN_S = 0.25
 
 # What `Gateway.start` raises when its surroundings do not let it start.
-START_ERRORS = (StoreUnavailableError, MigrationError, PortTakenError, PepperError)
+START_ERRORS = (
+    StoreUnavailableError,
+    MigrationError,
+    PortTakenError,
+    PepperError,
+    JournalError,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -96,24 +106,30 @@ class Gateway:
         )
         if settings.demo_provider:
             await self._start_demo()
-        routing = await self._open_routing(metrics)
+        usage = await open_usage(settings, store, metrics, self._closing)
+        metering = Metering(metrics)
+        routing = await self._open_routing(metrics, Observers((metering, usage.own)))
         context = await open_context(
             settings, store, self._database_url, routing.embedders, metrics, self._closing
         )
         # The embedders ask a pipeline of their own: what they embed has no context itself.
-        pipeline = replace(routing.pipeline, context=context.stage)
+        told = Observers((metering, usage.callers))
+        pipeline = replace(routing.pipeline, context=context.stage, observer=told)
         instance = Instance(settings.module_id, VERSION, self._is_draining)
-        health = HealthService(instance, routing.catalogue, store.ping, context.health)
+        health = HealthService(
+            instance, routing.catalogue, store.ping, (*context.health, usage.health)
+        )
         messages = AnthropicService(pipeline, routing.counting)
         services = (
             *core_services(pipeline, messages, routing.catalogue, metrics, health, routing.stats),
             *context.services,
             *access_services(access.administration),
+            *usage_services(usage.service),
         )
         return await self._serve(port, metrics, services)
 
-    async def _open_routing(self, metrics: Metrics) -> OpenRouting:
-        routing = open_routing(self._configuration, self.providers, metrics, self._closing)
+    async def _open_routing(self, metrics: Metrics, own: ChatObserver) -> OpenRouting:
+        routing = open_routing(self._configuration, self.providers, metrics, own, self._closing)
         self._catalogue = routing.catalogue
         await self._keep_fresh(routing.catalogue)
         return routing

@@ -10,12 +10,11 @@ from ailb_server.domain.chat import ChatChunk, ChatRequest
 from ailb_server.domain.context import Source
 from ailb_server.domain.errors import AilbError, Reason
 from ailb_server.domain.target import Target
-from ailb_server.pipeline.context import ContextStage, Prepared, remembered, sourced
-from ailb_server.pipeline.record import ChatObserver, ChatRecord
+from ailb_server.pipeline.context import ContextStage, Prepared, is_last, remembered, sourced
+from ailb_server.pipeline.record import ChatObserver, ChatRecord, record_of
 from ailb_server.pipeline.wishes import NO_WISHES, CallWishes
 from ailb_server.routing.dispatcher import Answer, Dispatcher
 from ailb_server.routing.router import Router
-from ailb_server.spend.pricing import cost_micro_dollars
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class ChatPipeline:
 
         Leaving the context, by cancellation too, ends the upstream call.
         """
-        record = ChatRecord(request.model, request.stream)
+        record = record_of(request, wishes)
         with _recorded(record, self.observer) as started:
             # Before the look-up: who may not use a model need not learn whether there is one.
             wishes.who.require_model(request.model)
@@ -63,22 +62,21 @@ class ChatPipeline:
                 record.overhead_s = max(0.0, record.first_token_s - answer.waited_s)
                 # Closed here: left to the collector, they would outlive the call as stray tasks.
                 try:
-                    async with aclosing(_chunks(request, prepared, answer, record)) as chunks:
+                    async with aclosing(self._chunks(request, prepared, answer, record)) as chunks:
                         yield _begun(request, prepared, answer, record.overhead_s, chunks)
                 finally:
                     _settle(answer, record)
 
-
-def _chunks(
-    request: ChatRequest, prepared: Prepared, answer: Answer, record: ChatRecord
-) -> AsyncGenerator[ChatChunk, None]:
-    """What the chunks pass through on their way out; each stage closes the one before."""
-    chunks = _tallied(answer, record)
-    if prepared.remembering is not None:
-        chunks = remembered(chunks, request, answer.target, prepared.remembering)
-    if prepared.sources:
-        chunks = sourced(chunks, prepared.sources, stream=request.stream)
-    return chunks
+    def _chunks(
+        self, request: ChatRequest, prepared: Prepared, answer: Answer, record: ChatRecord
+    ) -> AsyncGenerator[ChatChunk, None]:
+        """What the chunks pass through on their way out; each stage closes the one before."""
+        chunks = _tallied(answer, record, self.observer)
+        if prepared.remembering is not None:
+            chunks = remembered(chunks, request, answer.target, prepared.remembering)
+        if prepared.sources:
+            chunks = sourced(chunks, prepared.sources, stream=request.stream)
+        return chunks
 
 
 def _begun(
@@ -100,16 +98,25 @@ def _begun(
 
 def _settle(answer: Answer, record: ChatRecord) -> None:
     if record.usage is not None:
-        price = answer.target.price
-        answer.used(record.usage, cost_micro_dollars(record.usage, price) if price else 0)
+        answer.used(record.usage, record.cost_micro_dollars or 0)
 
 
-async def _tallied(answer: Answer, record: ChatRecord) -> AsyncGenerator[ChatChunk, None]:
-    record.usage = answer.first.usage
+async def _tallied(
+    answer: Answer, record: ChatRecord, observer: ChatObserver
+) -> AsyncGenerator[ChatChunk, None]:
+    _note(answer.first, record, observer)
     yield answer.first
     async for chunk in answer.rest:
-        record.usage = chunk.usage or record.usage
+        _note(chunk, record, observer)
         yield chunk
+
+
+def _note(chunk: ChatChunk, record: ChatRecord, observer: ChatObserver) -> None:
+    record.saw(chunk)
+    # Before the caller has it: what a caller was told the end of must not be lost with us.
+    if not record.stream or is_last(chunk):
+        record.total_s = time.perf_counter() - record.started
+        observer.chat_answered(record)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Turns chat records into metrics."""
 
 from ailb_server.pipeline.record import ChatRecord
-from ailb_server.spend.pricing import cost_micro_dollars
 from ailb_server.telemetry.metrics import Metrics
 
 
@@ -15,6 +14,9 @@ class Metering:
         """See `ChatObserver`."""
         self._metrics.active.inc()
 
+    def chat_answered(self, record: ChatRecord) -> None:
+        """See `ChatObserver`."""
+
     def chat_finished(self, record: ChatRecord) -> None:
         """See `ChatObserver`."""
         metrics, target = self._metrics, record.target
@@ -27,6 +29,4 @@ class Metering:
         if record.stream and record.first_token_s is not None:
             metrics.first_token(target, record.first_token_s)
         if record.usage is not None:
-            price = target.price
-            cost = cost_micro_dollars(record.usage, price) if price else 0
-            metrics.used(target, record.usage, cost)
+            metrics.used(target, record.usage, record.cost_micro_dollars or 0)

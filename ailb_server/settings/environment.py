@@ -55,7 +55,8 @@ class Settings(BaseSettings):
     )
     ailb_data_dir: Path | None = Field(
         None,
-        description="Where `ailb up` keeps its Postgres. Default: `~/.local/share/ailb`.",
+        description="Where `ailb up` keeps its Postgres, and the journal of usage is. Default:"
+        " `~/.local/share/ailb`.",
     )
 
     require_api_key: bool | None = Field(
@@ -194,6 +195,17 @@ class Settings(BaseSettings):
     )
     database_connect_timeout_s: Seconds = Field(
         30, description="How long a start waits for Postgres before it gives up."
+    )
+
+    usage_journal_dir: Path | None = Field(
+        None,
+        description="Directory, on this machine's disk, where rows of the usage ledger wait until"
+        " Postgres has them. Instances may share it. Default: `usage` in `AILB_DATA_DIR`.",
+    )
+    usage_journal_max_mb: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        512,
+        description="MiB that may wait there, for about 2,000 requests each. Further rows are lost,"
+        " which the log and `ailb_usage_lost_rows_total` tell.",
     )
 
     enable_memory: bool = Field(

@@ -23,6 +23,7 @@ _SECTIONS = {
     "routing_strategy": "Routing and time limits",
     "max_concurrent_requests": "Load and ending",
     "database_url": "Postgres",
+    "usage_journal_dir": "Usage",
     "enable_memory": "Memory and knowledge",
 }
 
