@@ -1,7 +1,10 @@
 """The work on a few documents of one tenant: read, cut, embed, store."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import TypeVar
 from uuid import UUID
 
 from ailb_server.domain.embedding import Embedder, Vector
@@ -10,13 +13,17 @@ from ailb_server.domain.errors import (
     EmbeddingMismatchError,
     NotFoundError,
 )
-from ailb_server.domain.imports import Done, ImportItem, is_amended, same_content
+from ailb_server.domain.imports import Done, ImportItem, StoredDocument, is_amended, same_content
 from ailb_server.domain.knowledge import Collection, NewChunk, NewDocument
-from ailb_server.knowledge.extraction.content_types import ContentType, content_type
+from ailb_server.knowledge.extraction.content_types import content_type
 from ailb_server.knowledge.extraction.cutting import CutDocument, CutRules
 from ailb_server.knowledge.extraction.extracted import UnreadableError
 from ailb_server.knowledge.import_queue import Extraction, ImportQueue, WorkRules
 from ailb_server.knowledge.ports import KnowledgeStore
+
+T = TypeVar("T")
+
+_SETTLE_S = 1.0
 
 
 @dataclass(slots=True)
@@ -58,10 +65,9 @@ class GroupWork:
         try:
             collection, embedder = await self._agreed(collection)
         except EmbeddingMismatchError as error:
-            for item in items:
-                await self.queue.finish(item, worker, Done("failed", str(error)))
+            await self.queue.finish(worker, dict.fromkeys(items, Done("failed", str(error))))
             return
-        cuts = [cut for item in items if (cut := await self._cut(worker, collection, item))]
+        cuts = await self._cuts(worker, collection, items)
         async for whole in self._embedded(embedder, cuts):
             await self._store(worker, collection, whole)
 
@@ -78,35 +84,46 @@ class GroupWork:
             return collection, None
         return await self.store.adopt_space(collection, space), embedder
 
-    async def _cut(self, worker: UUID, collection: Collection, item: ImportItem) -> _Cut | None:
-        """None if that ends the work on it already."""
-        if item.attempts > self.rules.attempts:
-            reason = f"The document was given up after {self.rules.attempts} tries."
-            await self.queue.finish(item, worker, Done("failed", reason))
-            return None
-        stored = await self.queue.stored(item)
-        if stored is not None and same_content(item.document, stored):
-            if is_amended(item.document, stored):
-                await self.queue.amend(item)
-            # On a second try, it was the first one that stored it.
-            done = Done("unchanged" if item.attempts == 1 else "imported")
-            await self.queue.finish(item, worker, done)
-            return None
+    async def _cuts(
+        self, worker: UUID, collection: Collection, items: Sequence[ImportItem]
+    ) -> Sequence[_Cut]:
+        """Those to be stored. Ends the work on the others: given up, unchanged, broken."""
+        stored = await self.queue.stored(items)
+        cuts, done = [], {}
+        for item in items:
+            known = stored.get(item.id)
+            if item.attempts > self.rules.attempts:
+                reason = f"The document was given up after {self.rules.attempts} tries."
+                done[item] = Done("failed", reason)
+            elif known is not None and same_content(item.document, known):
+                done[item] = await self._unchanged(item, known)
+            else:
+                try:
+                    cuts.append(await self._cut(collection, item))
+                except UnreadableError as error:
+                    done[item] = Done("failed", f"The document {error}.")
+        await self.queue.finish(worker, done)
+        return cuts
+
+    async def _unchanged(self, item: ImportItem, stored: StoredDocument) -> Done:
+        if is_amended(item.document, stored):
+            await self.queue.amend(item)
+        # On a second try, it was the first one that stored it.
+        return Done("unchanged" if item.attempts == 1 else "imported")
+
+    async def _cut(self, collection: Collection, item: ImportItem) -> _Cut:
+        kind = content_type(item.document.content_type)
+        if kind is None:
+            raise UnreadableError("is of a type that this instance does not know")
         rules = CutRules(collection.chunk_size, collection.chunk_overlap)
-        try:
-            kind = _kind(item)
-            return _Cut(item, await self.extraction.cut_up(item.document.content, kind, rules))
-        except UnreadableError as error:
-            await self.queue.finish(item, worker, Done("failed", f"The document {error}."))
-            return None
+        return _Cut(item, await self.extraction.cut_up(item.document.content, kind, rules))
 
     async def _embedded(
         self, embedder: Embedder | None, cuts: Sequence[_Cut]
-    ) -> AsyncIterator[_Cut]:
-        """Each as soon as it has all of its vectors; texts of several go into one batch."""
+    ) -> AsyncIterator[Sequence[_Cut]]:
+        """As soon as they have all of their vectors; texts of several go into one batch."""
         if embedder is None:
-            for cut in cuts:
-                yield cut
+            yield cuts
             return
         waiting = list(cuts)
         for batch in _batches(cuts, self.rules.batch_texts):
@@ -114,15 +131,34 @@ class GroupWork:
             vectors = await embedder.embed(texts)
             for (cut, _), vector in zip(batch, vectors, strict=True):
                 cut.vectors.append(vector)
-            while waiting and len(waiting[0].vectors) == len(waiting[0].document.pieces):
-                yield waiting.pop(0)
+            whole = list(takewhile(_is_whole, waiting))
+            del waiting[: len(whole)]
+            if whole:
+                yield whole
 
-    async def _store(self, worker: UUID, collection: Collection, cut: _Cut) -> None:
-        item = cut.item
-        # Whoever has it by now may be storing a newer version after it.
-        if not await self.queue.renew(item.tenant_id, worker, [item.id], self.rules.lease_s):
+    async def _store(self, worker: UUID, collection: Collection, cuts: Sequence[_Cut]) -> None:
+        """What the worker lost is left out: whoever has it may be storing a newer version."""
+        if not cuts:
             return
-        given, pieces = item.document, cut.document.pieces
+        ids = [cut.item.id for cut in cuts]
+        tenant_id = collection.tenant_id
+        kept = await self.queue.renew(tenant_id, worker, ids, self.rules.lease_s)
+        places = asyncio.Semaphore(self.rules.stored_at_once)
+        storing = [
+            asyncio.create_task(self._replace(collection, cut, places))
+            for cut in cuts
+            if cut.item.id in kept
+        ]
+        try:
+            await asyncio.gather(*map(asyncio.shield, storing))
+        finally:
+            # Also when this work is given up: what is stored by then is done.
+            await self.queue.finish(worker, dict(await _settled(storing)))
+
+    async def _replace(
+        self, collection: Collection, cut: _Cut, places: asyncio.Semaphore
+    ) -> tuple[ImportItem, Done]:
+        given, pieces = cut.item.document, cut.document.pieces
         document = NewDocument(
             id=given.id,
             title=given.title or cut.document.title or given.id,
@@ -136,15 +172,25 @@ class GroupWork:
             NewChunk(piece.text, vector, piece.overlap)
             for piece, vector in zip(pieces, vectors, strict=True)
         ]
-        await self.store.replace_document(collection, document, chunks)
-        await self.queue.finish(item, worker, Done("imported", passages=len(chunks)))
+        async with places:
+            await self.store.replace_document(collection, document, chunks)
+        return cut.item, Done("imported", passages=len(chunks))
 
 
-def _kind(item: ImportItem) -> ContentType:
-    kind = content_type(item.document.content_type)
-    if kind is None:
-        raise UnreadableError("is of a type that this instance does not know")
-    return kind
+async def _settled(tasks: Sequence[asyncio.Task[T]]) -> Sequence[T]:
+    """The results of those that succeed within a moment; the others are cancelled."""
+    if not tasks:
+        return ()
+    _, late = await asyncio.wait(tasks, timeout=_SETTLE_S)
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late)
+    return [task.result() for task in tasks if not task.cancelled() and not task.exception()]
+
+
+def _is_whole(cut: _Cut) -> bool:
+    return len(cut.vectors) == len(cut.document.pieces)
 
 
 def _batches(cuts: Sequence[_Cut], size: int) -> Iterator[list[tuple[_Cut, int]]]:

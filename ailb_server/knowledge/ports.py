@@ -18,6 +18,7 @@ from ailb_server.domain.knowledge import (
     NewCollection,
     NewDocument,
     StoredChunk,
+    TellingWords,
     Unembedded,
     Word,
     WordQuery,
@@ -99,9 +100,8 @@ class SearchStore(CollectionStore, Protocol):
 
     async def collection_for(
         self, tenant_id: int, name: str, text: str
-    ) -> tuple[Collection, Sequence[str]]:
-        """The collection, and the stems of the text's words that tell most: those that the fewest
-        chunks have. Raises NotFoundError."""
+    ) -> tuple[Collection, TellingWords]:
+        """The collection, and the text's words that tell most in it. Raises NotFoundError."""
         ...
 
     async def with_words(
@@ -116,16 +116,15 @@ class SearchStore(CollectionStore, Protocol):
         ...
 
     async def nearest(
-        self,
-        collection: Collection,
-        vector: Vector,
-        *,
-        limit: int,
-        named: Sequence[int],
-        metadata: Mapping[str, Json],
-    ) -> tuple[Sequence[Near], Sequence[Near]]:
-        """The chunks most similar to the vector, the best first; and those of the chunks `named`
-        that are not among them and have a vector."""
+        self, collection: Collection, vector: Vector, *, limit: int, metadata: Mapping[str, Json]
+    ) -> Sequence[Near]:
+        """The chunks most similar to the vector, the best first."""
+        ...
+
+    async def similarities(
+        self, collection: Collection, vector: Vector, ids: Sequence[int]
+    ) -> Mapping[int, float]:
+        """Those of the chunks that have a vector, by id."""
         ...
 
     async def chunks(self, collection: Collection, ids: Sequence[int]) -> Sequence[StoredChunk]:

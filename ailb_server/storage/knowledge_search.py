@@ -1,18 +1,26 @@
 """Searches of one collection: by words, by vector, and the text of what was found."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 from pgvector import HalfVector
 
 from ailb_server.domain.chat import Json
 from ailb_server.domain.embedding import Vector
-from ailb_server.domain.knowledge import Collection, Near, StoredChunk, Word, WordQuery
+from ailb_server.domain.knowledge import (
+    Collection,
+    Near,
+    StoredChunk,
+    TellingWords,
+    Word,
+    WordQuery,
+)
 from ailb_server.storage.connection import Connection, Connections, Row
 from ailb_server.storage.knowledge_documents import PostgresDocuments, storable_json
-from ailb_server.storage.knowledge_nearest import EXACT_UP_TO, MATCHING, nearest
+from ailb_server.storage.knowledge_nearest import EXACT_UP_TO, MATCHING, nearest, similarities
 from ailb_server.storage.knowledge_rows import (
     COLLECTION_COLUMNS,
     collection_of,
@@ -49,7 +57,7 @@ class PostgresSearch(PostgresDocuments):
 
     async def collection_for(
         self, tenant_id: int, name: str, text: str
-    ) -> tuple[Collection, Sequence[str]]:
+    ) -> tuple[Collection, TellingWords]:
         """See `knowledge.ports.SearchStore`."""
         async with self._store.connection() as connection:
             row = await connection.fetchrow(
@@ -79,39 +87,40 @@ class PostgresSearch(PostgresDocuments):
                 storable(sought.text),
                 limit,
                 sought.enough,
-                [quoted(lexeme) for lexeme in sought.telling],
+                [quoted(stem) for stem in sought.telling.stems],
                 float(collection.passage_count),
+                sought.telling.others,
+                sought.share,
                 *narrowed,
             )
         return [Word(row["id"], row["document_id"], row["ordinal"]) for row in rows]
 
     async def nearest(
-        self,
-        collection: Collection,
-        vector: Vector,
-        *,
-        limit: int,
-        named: Sequence[int],
-        metadata: Mapping[str, Json],
-    ) -> tuple[Sequence[Near], Sequence[Near]]:
+        self, collection: Collection, vector: Vector, *, limit: int, metadata: Mapping[str, Json]
+    ) -> Sequence[Near]:
         """See `knowledge.ports.SearchStore`."""
         narrowed = _filter(metadata)
         ids = collection.tenant_id, collection.id
-        given = (*ids, HalfVector(vector), limit, list(named), *narrowed)
+        given = (*ids, HalfVector(vector), limit, *narrowed)
         async with self._store.connection() as connection:
             matching = await connection.fetchval(MATCHING, *ids, *narrowed) if narrowed else None
             rows: Sequence[Row] = ()
             if matching is None or matching > EXACT_UP_TO:
                 sql = nearest(collection, len(vector), filtered=bool(narrowed), exact=False)
                 rows = await connection.fetch(sql, *given)
-            found = sum(row["nearest"] for row in rows)
-            if matching is not None and found < min(limit, matching):
+            if matching is not None and len(rows) < min(limit, matching):
                 sql = nearest(collection, len(vector), filtered=True, exact=True)
                 rows = await connection.fetch(sql, *given)
-        return (
-            [_near(row) for row in rows if row["nearest"]],
-            [_near(row) for row in rows if not row["nearest"]],
-        )
+        return [Near(r["id"], r["document_id"], r["ordinal"], r["similarity"]) for r in rows]
+
+    async def similarities(
+        self, collection: Collection, vector: Vector, ids: Sequence[int]
+    ) -> Mapping[int, float]:
+        """See `knowledge.ports.SearchStore`."""
+        given = collection.tenant_id, collection.id, HalfVector(vector), list(ids)
+        async with self._store.connection() as connection:
+            rows = await connection.fetch(similarities(collection, len(vector)), *given)
+        return {row["chunk_id"]: row["similarity"] for row in rows}
 
     async def chunks(self, collection: Collection, ids: Sequence[int]) -> Sequence[StoredChunk]:
         """See `knowledge.ports.SearchStore`."""
@@ -125,20 +134,18 @@ class _One:
     """A pool of the one connection whose transaction is open."""
 
     one: Connection
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """The one."""
-        yield self.one
+        """The one, to one at a time."""
+        async with self.turn:
+            yield self.one
 
 
 def _filter(metadata: Mapping[str, Json]) -> tuple[str, ...]:
     """The parameter that a filter is, if there is one."""
     return (orjson.dumps(storable_json(metadata)).decode(),) if metadata else ()
-
-
-def _near(row: Row) -> Near:
-    return Near(row["id"], row["document_id"], row["ordinal"], row["similarity"])
 
 
 def _stored(row: Row) -> StoredChunk:

@@ -37,10 +37,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             self.registry.register(collector)
-        info = Gauge(
-            "ailb_build_info", "Always 1.", ("module_id", "version"), registry=self.registry
-        )
-        info.labels(module_id, version).set(1)
+        self._tell_build(module_id, version)
         target = ("provider", "model")
         self._requests = self._counter(
             "ailb_requests_total", "Requests, by how they ended.", (*target, "outcome")
@@ -75,6 +72,11 @@ class Metrics:
         self.knowledge = KnowledgeMetrics(self.registry)
         self._labels: dict[tuple[str, str], tuple[str, str]] = {}
         self._children: dict[tuple[object, ...], Any] = {}
+
+    def _tell_build(self, module_id: str, version: str) -> None:
+        labels = ("module_id", "version")
+        info = Gauge("ailb_build_info", "Always 1.", labels, registry=self.registry)
+        info.labels(module_id, version).set(1)
 
     def exposition(self) -> bytes:
         """Prometheus's text format, of type CONTENT_TYPE."""

@@ -12,7 +12,7 @@ from ailb_server.knowledge.chat import ChatKnowledge
 from ailb_server.knowledge.retrieval import Retriever
 from ailb_server.storage.pool import Store
 from tests.integration.knowledge.conftest import Shelf
-from tests.support.hashing_embedder import HashingEmbedder
+from tests.support.word_embedder import HashingEmbedder
 
 APPLE = KnowledgeQuery("docs", "apple")
 

@@ -13,8 +13,8 @@ from ailb_server.storage.knowledge_nearest import nearest
 from ailb_server.storage.knowledge_words import with_words
 from ailb_server.storage.pool import Store
 from tests.integration.knowledge.conftest import MINE, Shelf, new_document
-from tests.support.hashing_embedder import DIMENSION
 from tests.support.postgres import sql
+from tests.support.word_embedder import DIMENSION
 
 RULES = IndexRules(made_above=50, dropped_below=25)
 # Above what a statement of its own is written for.
@@ -97,9 +97,9 @@ async def test_the_index_finds_what_an_exact_search_finds(
     await VectorIndexes(store, migrated_dsn, RULES).tend()
     found, total = 0, 0
     for query in clustered(40, seed=99):
-        near, _ = await shelf.rows.nearest(big, query, limit=50, named=(), metadata={})
-        exact = await shelf.rows.nearest(big, query, limit=10, named=(), metadata={"any": 1})
-        assert exact == ([], [])
+        near = await shelf.rows.nearest(big, query, limit=50, metadata={})
+        exact = await shelf.rows.nearest(big, query, limit=10, metadata={"any": 1})
+        assert exact == []
         wanted = await exactly(store, big, query)
         found += len({chunk.chunk_id for chunk in near[:10]} & wanted)
         total += 10
@@ -109,7 +109,7 @@ async def test_the_index_finds_what_an_exact_search_finds(
 async def exactly(store: Store, collection: Collection, query: np.ndarray) -> set[int]:
     async with store.connection() as connection:
         sql_ = nearest(collection, DIMENSION, filtered=False, exact=True)
-        rows = await connection.fetch(sql_, MINE, collection.id, HalfVector(query), 10, [])
+        rows = await connection.fetch(sql_, MINE, collection.id, HalfVector(query), 10)
     return {row["id"] for row in rows}
 
 
@@ -129,7 +129,7 @@ async def test_plans_are_on_the_indexes_meant_for_them(
     vector = HalfVector(clustered(1)[0])
 
     def given(of: Collection, *more: object) -> Sequence[object]:
-        return (MINE, of.id, vector, 50, [1, 2], *more)
+        return (MINE, of.id, vector, 50, *more)
 
     near = await plan(store, nearest(big, DIMENSION, filtered=False, exact=False), *given(big))
     assert f"Index Scan using chunk_vectors_hnsw_{big.id}_1" in near
@@ -142,7 +142,7 @@ async def test_plans_are_on_the_indexes_meant_for_them(
     assert "chunk_vectors_collection" in few
     assert "hnsw" not in few
     for of, text in ((small[5], "common word7"), (big, "common word7")):
-        words = (MINE, of.id, text, 50, 3, ["'common'"], 100.0)
+        words = (MINE, of.id, text, 50, 3, ["'common'"], 100.0, 0.0, 0.5)
         found = await plan(store, with_words(filtered=False), *words)
         assert "chunks_words" in found or "chunks_collection" in found
         assert "Seq Scan on chunks" not in found

@@ -10,8 +10,8 @@ from ailb_server.knowledge.reindexing import Progress, Reindexing
 from ailb_server.storage.knowledge_indexes import IndexRules, VectorIndexes
 from ailb_server.storage.pool import Store
 from tests.integration.knowledge.conftest import MINE, Shelf, ids, new_document
-from tests.support.hashing_embedder import HashingEmbedder
 from tests.support.postgres import sql
+from tests.support.word_embedder import HashingEmbedder
 
 NEWER = EmbeddingSpace("newer", 32)
 CHUNKS = 150

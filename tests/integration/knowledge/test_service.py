@@ -11,6 +11,8 @@ from ailb.v1 import knowledge_service_pb2 as pb
 from ailb.v1 import knowledge_service_pb2_grpc as pb_grpc
 from ailb_server.api.edge import Edge
 from ailb_server.api.knowledge_service import KnowledgeService
+from ailb_server.api.messages.structs import struct_of
+from ailb_server.domain.chat import Json
 from ailb_server.domain.errors import NotImplementedHereError
 from ailb_server.domain.principal import Principal
 from ailb_server.knowledge.reindexing import Reindexing
@@ -57,10 +59,8 @@ async def service(
     await server.stop()
 
 
-def struct(**members: object) -> Struct:
-    made = Struct()
-    made.update(members)
-    return made
+def struct(**members: Json) -> Struct:
+    return struct_of(members)
 
 
 async def refused(call: object) -> tuple[grpc.StatusCode, str, str]:
@@ -71,9 +71,7 @@ async def refused(call: object) -> tuple[grpc.StatusCode, str, str]:
     return failed.value.code(), info.reason, info.metadata.get("param", "")
 
 
-async def test_collections_and_documents(
-    service: "pb_grpc.KnowledgeServiceAsyncStub", shelf: Shelf
-) -> None:
+async def test_collections(service: "pb_grpc.KnowledgeServiceAsyncStub") -> None:
     asked = pb.CreateCollectionRequest(name="docs", description="Ours", chunk_size=150)
     made = (await service.CreateCollection(asked)).collection
     assert (made.chunk_size, made.chunk_overlap, made.embedding_model) == (150, 75, "")
@@ -87,8 +85,10 @@ async def test_collections_and_documents(
     second = await service.ListCollections(rest)
     assert [c.name for c in second.collections] == ["docs"]
     assert second.next_page_token == ""
-    docs = await shelf.rows.collection(1, "docs")
-    docs = await shelf.rows.adopt_space(docs, shelf.embedder.space)  # type: ignore[arg-type]
+
+
+async def test_documents(service: "pb_grpc.KnowledgeServiceAsyncStub", shelf: Shelf) -> None:
+    docs = await shelf.make()
     for id_ in ("x/y", "z"):
         await shelf.put(docs, id_, "apple", lang="en", n=2)
     listed = await service.ListDocuments(pb.ListDocumentsRequest(collection="docs", page_size=1))

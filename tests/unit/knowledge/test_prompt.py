@@ -21,8 +21,6 @@ def test_passages_are_numbered_and_named() -> None:
 ENDS = st.sampled_from(["\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"])
 PARTS = st.one_of(st.text(max_size=20), ENDS, st.just("End of the passages."))
 TEXTS = st.lists(PARTS).map("".join)
-    "".join
-)
 
 
 @given(TEXTS, TEXTS, TEXTS)
