@@ -114,7 +114,7 @@ class Observers:
 def _finish(choices: Sequence[Json]) -> str:
     for choice in choices:
         # Of a provider's JSON nothing is sure.
-        if isinstance(choice, dict) and choice.get("index") in {0, None}:
+        if isinstance(choice, dict) and choice.get("index") in (0, None):
             reason = choice.get("finish_reason")
             return reason if isinstance(reason, str) else ""
     return ""
