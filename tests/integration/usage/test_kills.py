@@ -94,6 +94,10 @@ async def stored(dsn: str) -> dict[str, int]:
     return {str(row[0]): int(str(row[1])) for row in rows}
 
 
+def files(directory: Path) -> list[Path]:
+    return list(directory.iterdir())
+
+
 def check(rows: dict[str, int], told: list[str], killed: int = 0) -> None:
     """All that was told is there; of one that was killed, at most one row that it did not tell."""
     assert set(told) - rows.keys() == set(), "no row is lost"
@@ -113,7 +117,7 @@ async def test_a_writer_that_is_killed_again_and_again(migrated_dsn: str, tmp_pa
         await last.wait_for(20)
         await last.end()
     check(await stored(migrated_dsn), told + last.told, killed=5)
-    assert list(tmp_path.iterdir()) == [], "and no journal is left"
+    assert files(tmp_path) == [], "and no journal is left"
 
 
 async def test_postgres_is_killed_under_two_writers_and_one_of_them_too(tmp_path: Path) -> None:
@@ -138,7 +142,7 @@ async def test_postgres_is_killed_under_two_writers_and_one_of_them_too(tmp_path
             await c.wait_for(20)
             await c.end()
         check(await stored(postgres.dsn), [*a.told, *b.told, *c.told], killed=1)
-    assert list(journals.iterdir()) == []
+    assert files(journals) == []
 
 
 async def test_an_end_without_a_store_leaves_the_rows_for_the_next_start(tmp_path: Path) -> None:
@@ -149,10 +153,9 @@ async def test_an_end_without_a_store_leaves_the_rows_for_the_next_start(tmp_pat
             await postgres.kill()
             await a.wait_for(100)
             await a.end()
-        assert len(list(journals.iterdir())) == 1
+        assert len(files(journals)) == 1
         await postgres.start()
         async with Writer(postgres.dsn, journals, "b") as b:
             await b.wait_for(20)
             await b.end()
         check(await stored(postgres.dsn), [*a.told, *b.told])
-

@@ -85,7 +85,7 @@ async def test_what_no_column_takes_is_refused_with_its_batch(
 
 async def test_sums_are_exact_by_whatever_they_are_told_apart(books: Books) -> None:
     """Against sums worked out here, of numbers beyond what a float holds."""
-    chance = random.Random(5)
+    chance = random.Random(5)  # noqa: S311
     await books.fetch("INSERT INTO tenants (name) VALUES ('acme')")
     rows = [
         entry(

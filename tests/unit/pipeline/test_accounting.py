@@ -152,10 +152,8 @@ async def test_the_row_is_there_before_the_caller_has_the_end(stream: bool) -> N
     usage = TokenUsage(prompt=7, completion=3)
     says = [chunk("1"), chunk("2", usage), end()] if stream else [chunk("1", usage)]
     pipeline = pipeline_over(Accounting(ledger, "a"), FakeProvider("p", says=says))
-    counts = []
     async with pipeline.open(chat(stream=stream), WISHES) as answer:
-        async for _ in answer.chunks:
-            counts.append(len(ledger.entries))
+        counts = [len(ledger.entries) async for _ in answer.chunks]
     assert counts == [0] * (len(says) - 1) + [1]
     assert (ledger.entry.prompt_tokens, ledger.entry.outcome) == (7, "ok")
     assert ledger.entry.latency_ms > 0

@@ -72,6 +72,10 @@ class Rig:
         self.ledger = UsageLedger(self.journal, self.store, self.watching, QUICK)
 
     @property
+    def contents(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.directory.iterdir()}
+
+    @property
     def files(self) -> list[str]:
         return sorted(path.name for path in self.directory.iterdir())
 
@@ -85,7 +89,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - of everything at once there is no event
             await asyncio.sleep(0.002)
 
 
@@ -146,7 +150,7 @@ async def test_what_is_stored_again_is_there_once(rig: Rig, tmp_path: Path) -> N
     rows = [entry() for _ in range(3)]
     for row in rows:
         rig.ledger.record(row)
-    left = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    left = rig.contents
     rig.ledger.start()
     await until(lambda: len(rig.store.rows) == 3)
     await rig.ledger.close()
