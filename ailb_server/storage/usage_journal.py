@@ -18,7 +18,7 @@ from ailb_server.domain.usage import Batch, Loss
 
 _SUFFIX = ".journal"
 _ASIDE = "refused.jsonl"
-# About 300 rows: read, checked and sent in a few milliseconds of the loop.
+# About 200 rows: read, checked and sent in a few milliseconds of the loop.
 _BATCH_BYTES = 128 * 1024
 # A bound is of this many files, so that what is stored is given back in pieces.
 _FILES = 64

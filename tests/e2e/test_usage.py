@@ -229,6 +229,15 @@ class Load:
                 self._counts[number] += 1
 
 
+def killed_under_load(ailb: Ailb, port: int) -> int:
+    """How many answers came to their end."""
+    load = Load(f"127.0.0.1:{port}")
+    eventually(lambda: load.answers >= 150, 60)
+    ailb.interrupt(signal.SIGKILL)
+    load.end()
+    return load.answers
+
+
 def test_a_server_that_is_killed_loses_and_doubles_nothing(
     postgres_dsn: str, tmp_path: Path
 ) -> None:
@@ -243,11 +252,7 @@ def test_a_server_that_is_killed_loses_and_doubles_nothing(
     for _ in range(2):
         with Ailb("serve", directory=tmp_path, environment=environment) as ailb:
             ailb.until("serves on")
-            load = Load(f"127.0.0.1:{port}")
-            eventually(lambda load=load: load.answers >= 150, 60)
-            ailb.interrupt(signal.SIGKILL)
-            load.end()
-            answers += load.answers
+            answers += killed_under_load(ailb, port)
     with Ailb("serve", directory=tmp_path, environment=environment) as ailb:
         ailb.until("serves on")
         ailb.interrupt()

@@ -2,12 +2,19 @@
 
 import random
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ailb_server.domain.usage import Dimension, RowRefusedError, UsageFilter
+from ailb_server.domain.usage import (
+    Dimension,
+    RowRefusedError,
+    UsageEntry,
+    UsageFilter,
+    UsageSum,
+)
 from ailb_server.spend.ledger_line import line_of
 from tests.integration.usage.conftest import Books
 from tests.support.usage import NOON, entry
@@ -83,65 +90,80 @@ async def test_what_no_column_takes_is_refused_with_its_batch(
     assert await books.fetch("SELECT count(*) FROM usage_ledger") == [(0,)]
 
 
-async def test_sums_are_exact_by_whatever_they_are_told_apart(books: Books) -> None:
-    """Against sums worked out here, of numbers beyond what a float holds."""
-    chance = random.Random(5)  # noqa: S311
+def chosen(chance: random.Random) -> UsageEntry:
+    """A row of values that differ, with numbers whose sums are beyond what a float holds."""
+    return entry(
+        NOON - chance.randrange(60) * DAY,
+        tenant_id=chance.choice((1, 2, None)),
+        key_id=chance.choice((None, 3, 4)),
+        provider=chance.choice(("openai", "anthropic")),
+        model_sent=chance.choice(("", "a", "b")),
+        outcome=chance.choice(("ok", "ok", "cancelled", "upstream_timeout")),
+        prompt_tokens=chance.choice((None, 1, 2**40 + 1)),
+        cost_micro_dollars=chance.choice((None, 1, 2**45 + 1)),
+    )
+
+
+def group_of(row: UsageEntry, by: Sequence[Dimension]) -> tuple[str, ...]:
+    told = {
+        Dimension.DAY: row.at[:10],
+        Dimension.TENANT: {1: "default", 2: "acme", None: ""}[row.tenant_id],
+        Dimension.KEY: str(row.key_id or ""),
+        Dimension.PROVIDER: row.provider,
+        Dimension.MODEL: row.model_sent or row.model_asked,
+        Dimension.OUTCOME: row.outcome,
+    }
+    return tuple(told[dimension] for dimension in by)
+
+
+def group_told(one: UsageSum, by: Sequence[Dimension]) -> tuple[str, ...]:
+    told = {
+        Dimension.DAY: one.day,
+        Dimension.TENANT: one.tenant,
+        Dimension.KEY: str(one.key_id or ""),
+        Dimension.PROVIDER: one.provider,
+        Dimension.MODEL: one.model,
+        Dimension.OUTCOME: one.outcome,
+    }
+    return tuple(told[dimension] for dimension in by)
+
+
+def figures(row: UsageEntry) -> tuple[int, ...]:
+    unpriced = row.cost_micro_dollars is None and row.prompt_tokens is not None
+    return 1, row.cost_micro_dollars or 0, row.prompt_tokens or 0, int(unpriced)
+
+
+@pytest.mark.parametrize(
+    "by",
+    [(), (Dimension.DAY,), (Dimension.MODEL, Dimension.PROVIDER), tuple(Dimension)],
+    ids=len,
+)
+async def test_sums_are_exact_by_whatever_they_are_told_apart(
+    books: Books, by: tuple[Dimension, ...]
+) -> None:
+    """Against sums worked out here."""
     await books.fetch("INSERT INTO tenants (name) VALUES ('acme')")
-    rows = [
-        entry(
-            NOON - chance.randrange(60) * DAY,
-            tenant_id=chance.choice((1, 2, None)),
-            key_id=chance.choice((None, 3, 4)),
-            provider=chance.choice(("openai", "anthropic")),
-            model_sent=chance.choice(("", "a", "b")),
-            outcome=chance.choice(("ok", "ok", "cancelled", "upstream_timeout")),
-            prompt_tokens=chance.choice((None, 1, 2**40 + 1)),
-            cost_micro_dollars=chance.choice((None, 1, 2**45 + 1)),
-        )
-        for _ in range(500)
-    ]
+    chance = random.Random(5)  # noqa: S311
+    rows = [chosen(chance) for _ in range(500)]
     assert await books.add(*rows) == 500
-    for by in (
-        (),
-        (Dimension.DAY,),
-        (Dimension.MODEL, Dimension.PROVIDER),
-        tuple(Dimension),
-    ):
-        wanted: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-        for row in rows:
-            told = {
-                Dimension.DAY: row.at[:10],
-                Dimension.TENANT: {1: "default", 2: "acme", None: ""}[row.tenant_id],
-                Dimension.KEY: str(row.key_id or ""),
-                Dimension.PROVIDER: row.provider,
-                Dimension.MODEL: row.model_sent or row.model_asked,
-                Dimension.OUTCOME: row.outcome,
-            }
-            cost = row.cost_micro_dollars
-            unpriced = cost is None and row.prompt_tokens is not None
-            sums = wanted[tuple(told[dimension] for dimension in by)]
-            for n, value in enumerate((1, cost or 0, row.prompt_tokens or 0, unpriced)):
-                sums[n] += value
-        page = await books.queries.sums(ALL, by, 0, 1000)
-        total = page.total
-        costs = sum(row.cost_micro_dollars or 0 for row in rows)
-        assert (total.requests, total.cost_micro_dollars) == (500, costs)
-        assert not page.more
-        found = {
-            tuple(
-                {
-                    Dimension.DAY: one.day,
-                    Dimension.TENANT: one.tenant,
-                    Dimension.KEY: str(one.key_id or ""),
-                    Dimension.PROVIDER: one.provider,
-                    Dimension.MODEL: one.model,
-                    Dimension.OUTCOME: one.outcome,
-                }[dimension]
-                for dimension in by
-            ): [one.requests, one.cost_micro_dollars, one.prompt_tokens, one.unpriced]
-            for one in page.sums
-        }
-        assert found == (dict(wanted) if by else {})
+    groups: dict[tuple[str, ...], list[tuple[int, ...]]] = defaultdict(list)
+    for row in rows:
+        groups[group_of(row, by)].append(figures(row))
+    wanted = {group: tuple(map(sum, zip(*of, strict=True))) for group, of in groups.items()}
+    page = await books.queries.sums(ALL, by, 0, 1000)
+    assert not page.more
+    costs = sum(row.cost_micro_dollars or 0 for row in rows)
+    assert (page.total.requests, page.total.cost_micro_dollars) == (500, costs)
+    found = {
+        group_told(one, by): (
+            one.requests,
+            one.cost_micro_dollars,
+            one.prompt_tokens,
+            one.unpriced,
+        )
+        for one in page.sums
+    }
+    assert found == (wanted if by else {})
 
 
 async def test_pages_hold_each_sum_once(books: Books) -> None:
