@@ -6,12 +6,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
+from ailb_server.domain.admission import Admission, Admitted
 from ailb_server.domain.chat import ChatChunk, ChatRequest
 from ailb_server.domain.context import Source
 from ailb_server.domain.errors import AilbError, Reason
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.context import ContextStage, Prepared, remembered, sourced
 from ailb_server.pipeline.record import ChatObserver, ChatRecord
+from ailb_server.pipeline.settling import OpenAdmission
 from ailb_server.pipeline.wishes import NO_WISHES, CallWishes
 from ailb_server.routing.dispatcher import Answer, Dispatcher
 from ailb_server.routing.router import Router
@@ -23,7 +25,7 @@ class ChatAnswer:
     """An answer that has begun. `chunks` may raise UpstreamError after the first.
 
     `ignored` names the request's parameters that did nothing; `degraded` the parts of its context
-    that did not answer: `memory`, `rag`.
+    that did not answer: `memory`, `rag`; `limits` are headers that tell of the caller's.
     """
 
     target: Target
@@ -32,16 +34,19 @@ class ChatAnswer:
     ignored: frozenset[str] = frozenset()
     sources: Sequence[Source] = ()
     degraded: tuple[str, ...] = ()
+    limits: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ChatPipeline:
-    """One chat: context, route, dispatch, tally; told to the observer on every way out."""
+    """One chat: admission, context, route, dispatch, tally; settled and told to the observer on
+    every way out."""
 
     router: Router
     dispatcher: Dispatcher
     observer: ChatObserver
     context: ContextStage = field(default_factory=ContextStage)
+    admission: Admission = field(default_factory=OpenAdmission)
 
     @asynccontextmanager
     async def open(
@@ -55,27 +60,36 @@ class ChatPipeline:
         with _recorded(record, self.observer) as started:
             # Before the look-up: who may not use a model need not learn whether there is one.
             wishes.who.require_model(request.model)
-            prepared = await self.context.prepare(request, wishes)
-            plan = self.router.plan(prepared.request, wishes.strategy)
-            async with self.dispatcher.open(plan, prepared.request, wishes.time_left_s) as answer:
-                record.target = answer.target
-                record.first_token_s = time.perf_counter() - started
-                record.overhead_s = max(0.0, record.first_token_s - answer.waited_s)
-                # Closed here: left to the collector, they would outlive the call as stray tasks.
-                try:
-                    async with aclosing(_chunks(request, prepared, answer, record)) as chunks:
-                        yield _begun(request, prepared, answer, record.overhead_s, chunks)
-                finally:
-                    _settle(answer, record)
+            admitted = await self.admission.admit(wishes.who, request)
+            try:
+                prepared = await self.context.prepare(request, wishes)
+                plan = self.router.plan(prepared.request, wishes.strategy)
+                opening = self.dispatcher.open(plan, prepared.request, wishes.time_left_s)
+                async with opening as answer:
+                    record.target = answer.target
+                    record.first_token_s = time.perf_counter() - started
+                    record.overhead_s = max(0.0, record.first_token_s - answer.waited_s)
+                    tallied = _tallied(answer, record, admitted)
+                    chunks = _staged(tallied, request, prepared, answer.target)
+                    # Closed here: left to the collector, they would outlive the call as tasks.
+                    try:
+                        async with aclosing(chunks):
+                            yield _begun(request, prepared, record, answer, admitted, chunks)
+                    finally:
+                        _settle(answer, record)
+            finally:
+                admitted.settle(record.target)
 
 
-def _chunks(
-    request: ChatRequest, prepared: Prepared, answer: Answer, record: ChatRecord
+def _staged(
+    chunks: AsyncGenerator[ChatChunk, None],
+    request: ChatRequest,
+    prepared: Prepared,
+    target: Target,
 ) -> AsyncGenerator[ChatChunk, None]:
     """What the chunks pass through on their way out; each stage closes the one before."""
-    chunks = _tallied(answer, record)
     if prepared.remembering is not None:
-        chunks = remembered(chunks, request, answer.target, prepared.remembering)
+        chunks = remembered(chunks, request, target, prepared.remembering)
     if prepared.sources:
         chunks = sourced(chunks, prepared.sources, stream=request.stream)
     return chunks
@@ -84,17 +98,19 @@ def _chunks(
 def _begun(
     request: ChatRequest,
     prepared: Prepared,
+    record: ChatRecord,
     answer: Answer,
-    overhead_s: float,
+    admitted: Admitted,
     chunks: AsyncIterator[ChatChunk],
 ) -> ChatAnswer:
     return ChatAnswer(
         target=answer.target,
-        overhead_s=overhead_s,
+        overhead_s=record.overhead_s or 0.0,
         chunks=chunks,
         ignored=frozenset(answer.ignored) | (request.own_fields - prepared.heeded),
         sources=prepared.sources,
         degraded=prepared.degraded,
+        limits=admitted.headers,
     )
 
 
@@ -104,12 +120,17 @@ def _settle(answer: Answer, record: ChatRecord) -> None:
         answer.used(record.usage, cost_micro_dollars(record.usage, price) if price else 0)
 
 
-async def _tallied(answer: Answer, record: ChatRecord) -> AsyncGenerator[ChatChunk, None]:
+async def _tallied(
+    answer: Answer, record: ChatRecord, admitted: Admitted
+) -> AsyncGenerator[ChatChunk, None]:
     record.usage = answer.first.usage
+    admitted.saw(answer.first)
     yield answer.first
     async for chunk in answer.rest:
         record.usage = chunk.usage or record.usage
+        admitted.saw(chunk)
         yield chunk
+    admitted.ended()
 
 
 @contextmanager
