@@ -28,6 +28,7 @@ CREATE TABLE usage_ledger (
   cache_write_tokens bigint,
   completion_tokens bigint,
   reasoning_tokens bigint,
+  estimated boolean NOT NULL,
   cost_micro_dollars bigint,
   latency_ms double precision NOT NULL,
   first_token_ms double precision,
@@ -50,12 +51,13 @@ COMMENT ON COLUMN usage_ledger.provider IS 'Who answered; empty if nobody did.';
 COMMENT ON COLUMN usage_ledger.model_asked IS 'The model as the caller named it.';
 COMMENT ON COLUMN usage_ledger.model_sent IS 'The model as the provider was asked for it; empty if nobody answered.';
 COMMENT ON COLUMN usage_ledger.model_answered IS 'The model that the answer names; empty if it names none.';
-COMMENT ON COLUMN usage_ledger.prompt_tokens IS 'Tokens of the prompt, cached ones included; null if the provider told no usage.';
+COMMENT ON COLUMN usage_ledger.prompt_tokens IS 'Tokens of the prompt, cached ones included; null if nobody answered.';
 COMMENT ON COLUMN usage_ledger.cached_tokens IS 'Of these, read from the provider''s cache.';
 COMMENT ON COLUMN usage_ledger.cache_write_tokens IS 'Of these, written to the provider''s cache.';
 COMMENT ON COLUMN usage_ledger.completion_tokens IS 'Tokens of the answer, reasoning included.';
 COMMENT ON COLUMN usage_ledger.reasoning_tokens IS 'Of these, spent on reasoning.';
-COMMENT ON COLUMN usage_ledger.cost_micro_dollars IS 'Millionths of a US dollar; null if the usage or the price is unknown.';
+COMMENT ON COLUMN usage_ledger.estimated IS 'Whether the tokens are estimated: the provider told none, or the answer did not come to its end.';
+COMMENT ON COLUMN usage_ledger.cost_micro_dollars IS 'Millionths of a US dollar, as they were charged to budgets; null if nobody answered, or the price is unknown.';
 COMMENT ON COLUMN usage_ledger.latency_ms IS 'From the request''s arrival to the end of its answer.';
 COMMENT ON COLUMN usage_ledger.first_token_ms IS 'From the request''s arrival to the first token; null if not streamed or not answered.';
 COMMENT ON COLUMN usage_ledger.outcome IS 'ok, cancelled (the caller left), or the reason of the error, as docs/errors.md lists them.';
@@ -100,7 +102,7 @@ CREATE VIEW usage_requests AS
 SELECT u.at, t.name AS tenant, u.key_id, k.name AS key, u.request_id, u.session_id, u.operation, u.streamed,
        u.provider, COALESCE(NULLIF(u.model_sent, ''), u.model_asked) AS model, u.model_asked, u.model_answered,
        u.prompt_tokens, u.cached_tokens, u.cache_write_tokens, u.completion_tokens, u.reasoning_tokens,
-       round(u.cost_micro_dollars / 1e6, 6) AS cost_usd, u.latency_ms, u.first_token_ms, u.outcome,
+       u.estimated, round(u.cost_micro_dollars / 1e6, 6) AS cost_usd, u.latency_ms, u.first_token_ms, u.outcome,
        u.finish_reason, u.instance
   FROM usage_ledger u
   LEFT JOIN tenants t ON t.id = u.tenant_id
@@ -124,7 +126,8 @@ COMMENT ON COLUMN usage_requests.cached_tokens IS 'Of these, read from the provi
 COMMENT ON COLUMN usage_requests.cache_write_tokens IS 'Of these, written to the provider''s cache.';
 COMMENT ON COLUMN usage_requests.completion_tokens IS 'Tokens of the answer, reasoning included.';
 COMMENT ON COLUMN usage_requests.reasoning_tokens IS 'Of these, spent on reasoning.';
-COMMENT ON COLUMN usage_requests.cost_usd IS 'US dollars; null if the usage or the price is unknown.';
+COMMENT ON COLUMN usage_requests.estimated IS 'Whether the tokens are estimated.';
+COMMENT ON COLUMN usage_requests.cost_usd IS 'US dollars; null if nobody answered, or the price is unknown.';
 COMMENT ON COLUMN usage_requests.latency_ms IS 'From the request''s arrival to the end of its answer.';
 COMMENT ON COLUMN usage_requests.first_token_ms IS 'From the request''s arrival to the first token, if streamed.';
 COMMENT ON COLUMN usage_requests.outcome IS 'ok, cancelled, or the reason of the error.';

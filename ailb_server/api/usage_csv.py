@@ -26,6 +26,7 @@ COLUMNS = (
     "cache_write_tokens",
     "completion_tokens",
     "reasoning_tokens",
+    "estimated",
     "cost_micro_dollars",
     "latency_ms",
     "first_token_ms",

@@ -14,6 +14,7 @@ from ailb_server.api.edge import Edge
 from ailb_server.api.health_service import HealthService, Instance
 from ailb_server.app.access import AccessParts, PepperError, first_admin, open_access
 from ailb_server.app.context import open_context
+from ailb_server.app.limits import open_limits
 from ailb_server.app.providers import (
     demo_provider,
 )
@@ -30,6 +31,7 @@ from ailb_server.settings import Configuration, ProviderSettings
 from ailb_server.storage.migrations import MigrationError, migrate
 from ailb_server.storage.pool import Store, StoreUnavailableError
 from ailb_server.storage.usage_journal import JournalError
+from ailb_server.telemetry.limit_metrics import LimitMetrics
 from ailb_server.telemetry.metrics import Metrics
 
 # How long a start waits for the providers' listings before it serves what it knows.
@@ -101,8 +103,9 @@ class Gateway:
         settings = self._settings
         metrics = Metrics(settings.module_id, VERSION)
         store = await self._open_store()
+        limits = open_limits(settings, store, LimitMetrics(metrics.registry), self._closing)
         access = self._access = await open_access(
-            settings, store, self._database_url, metrics, self._closing
+            settings, store, self._database_url, metrics, limits.heard, self._closing
         )
         if settings.demo_provider:
             await self._start_demo()
@@ -112,9 +115,13 @@ class Gateway:
         context = await open_context(
             settings, store, self._database_url, routing.embedders, metrics, self._closing
         )
-        # The embedders ask a pipeline of their own: what they embed has no context itself.
-        told = Observers((metering, usage.callers))
-        pipeline = replace(routing.pipeline, context=context.stage, observer=told)
+        # The embedders ask a pipeline of their own: what they embed has no context and no caller.
+        pipeline = replace(
+            routing.pipeline,
+            context=context.stage,
+            admission=limits.admission(settings, routing.catalogue),
+            observer=Observers((metering, usage.callers)),
+        )
         instance = Instance(settings.module_id, VERSION, self._is_draining)
         health = HealthService(
             instance, routing.catalogue, store.ping, (*context.health, usage.health)

@@ -16,8 +16,8 @@ class UsageEntry:
     journal's lines: rename none, and give each new one a default.
 
     `id` is a UUID of the ledger's own, `at` RFC 3339 in UTC: when the request ended. Tokens, money
-    and `first_token_ms` are None where nobody told them: the provider no usage, the model no price,
-    the answer no first token.
+    and `first_token_ms` are None where there are none: nobody answered, the model has no price, the
+    answer was no stream. `estimated`: the provider told no tokens, or not all of them.
     """
 
     id: str
@@ -37,6 +37,7 @@ class UsageEntry:
     cache_write_tokens: int | None = None
     completion_tokens: int | None = None
     reasoning_tokens: int | None = None
+    estimated: bool = False
     cost_micro_dollars: int | None = None
     latency_ms: float = 0.0
     first_token_ms: float | None = None
@@ -111,6 +112,7 @@ class UsageSum:
     reasoning_tokens: int = 0
     cost_micro_dollars: int = 0
     unpriced: int = 0
+    estimated: int = 0
     latency_ms: float | None = None
     first_token_ms: float | None = None
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ailb_server.domain.admission import Settled
 from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, Operation, TokenUsage
 from ailb_server.domain.principal import ANYONE, Principal
 from ailb_server.domain.target import Target
@@ -19,7 +20,7 @@ class ChatRecord:
     Seconds; `started` is of `time.perf_counter`, `overhead_s` is what AILB added before the first
     byte, `first_token_s` counts from the request's arrival. `usage` is None if the provider told
     none; `model_answered` and `finish_reason` are its words, empty if it said none, and of the
-    first choice. `booked`: the usage ledger has it.
+    first choice. `settled` is what it was taken to cost; `booked`: the usage ledger has it.
     """
 
     model_asked: str
@@ -37,12 +38,23 @@ class ChatRecord:
     model_answered: str = ""
     finish_reason: str = ""
     started: float = field(default_factory=time.perf_counter)
+    settled: Settled | None = None
     booked: bool = False
 
     @property
+    def taken(self) -> TokenUsage | None:
+        """The tokens, told or estimated; None if nobody answered."""
+        if self.target is None or self.settled is None:
+            return self.usage
+        return self.settled.usage
+
+    @property
     def cost_micro_dollars(self) -> int | None:
-        """What the answer cost; None if the provider told no usage, or there is no price."""
+        """What the answer cost; None if nobody knows."""
         price = self.target.price if self.target else None
+        if self.target is not None and self.settled is not None:
+            # Of a model without a price it is 0, or what such a model is set to count for.
+            return self.settled.cost_micro_dollars or (None if price is None else 0)
         return (
             None if self.usage is None or price is None else cost_micro_dollars(self.usage, price)
         )

@@ -36,6 +36,7 @@ _SUMS = """
   COALESCE(sum(u.reasoning_tokens), 0)::bigint AS reasoning_tokens,
   COALESCE(sum(u.cost_micro_dollars), 0)::bigint AS cost_micro_dollars,
   count(*) FILTER (WHERE u.prompt_tokens IS NOT NULL AND u.cost_micro_dollars IS NULL) AS unpriced,
+  count(*) FILTER (WHERE u.estimated) AS estimated,
   avg(u.latency_ms) FILTER (WHERE u.outcome = 'ok') AS latency_ms,
   avg(u.first_token_ms) AS first_token_ms"""
 _TENANT_NAMED = "u.tenant_id = (SELECT id FROM tenants WHERE name = {})"
@@ -44,7 +45,7 @@ _ROWS = """
 SELECT u.at, u.id::text AS id, t.name AS tenant, u.key_id, k.name AS key_name, u.request_id,
        u.session_id, u.operation, u.streamed, u.provider, u.model_asked, u.model_sent,
        u.model_answered, u.prompt_tokens, u.cached_tokens, u.cache_write_tokens,
-       u.completion_tokens, u.reasoning_tokens, u.cost_micro_dollars, u.latency_ms,
+       u.completion_tokens, u.reasoning_tokens, u.estimated, u.cost_micro_dollars, u.latency_ms,
        u.first_token_ms, u.outcome, u.finish_reason, u.instance
   FROM (SELECT * FROM usage_ledger u WHERE {where} ORDER BY u.at, u.id LIMIT {limit}) u
   LEFT JOIN tenants t ON t.id = u.tenant_id
@@ -161,6 +162,7 @@ def _sum(row: Row) -> UsageSum:
         reasoning_tokens=row["reasoning_tokens"],
         cost_micro_dollars=row["cost_micro_dollars"],
         unpriced=row["unpriced"],
+        estimated=row["estimated"],
         latency_ms=row["latency_ms"],
         first_token_ms=row["first_token_ms"],
     )

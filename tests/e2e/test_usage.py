@@ -148,7 +148,8 @@ def test_an_export_over_rest_is_a_file(metered: Stack) -> None:
         "INSERT INTO usage_ledger SELECT at, gen_random_uuid(), tenant_id, key_id, 'copy',"
         " session_id, operation, streamed, provider, model_asked, model_sent, model_answered,"
         " prompt_tokens, cached_tokens, cache_write_tokens, completion_tokens, reasoning_tokens,"
-        " cost_micro_dollars, latency_ms, first_token_ms, outcome, finish_reason, instance"
+        " estimated, cost_micro_dollars, latency_ms, first_token_ms, outcome, finish_reason,"
+        " instance"
         " FROM usage_ledger, generate_series(1, 2500)"
         " WHERE tenant_id = (SELECT id FROM tenants WHERE name = 'export')",
     )

@@ -81,6 +81,7 @@ def usage_sum(found: UsageSum) -> pb.UsageSum:
         cost_usd=found.cost_micro_dollars / _MICRO,
         cost_micro_dollars=found.cost_micro_dollars,
         unpriced_requests=found.unpriced,
+        estimated_requests=found.estimated,
         avg_latency_ms=found.latency_ms,
         avg_first_token_ms=found.first_token_ms,
     )

@@ -30,12 +30,13 @@ async def test_a_row_is_stored_as_it_is_and_once(books: Books) -> None:
     assert await books.add(row, row) == 0
     found = await books.fetch(
         "SELECT at, tenant_id, key_id, request_id, session_id, operation, streamed, model_sent,"
-        " prompt_tokens, cost_micro_dollars, latency_ms, first_token_ms, outcome FROM usage_ledger"
+        " prompt_tokens, estimated, cost_micro_dollars, latency_ms, first_token_ms, outcome"
+        " FROM usage_ledger"
         " WHERE request_id = $1",
         row.request_id,
     )
     assert found == [
-        (NOON, 1, 9, row.request_id, "s", "chat", False, "gpt-x", 10, None, 12.5, None, "ok")
+        (NOON, 1, 9, row.request_id, "s", "chat", False, "gpt-x", 10, False, None, 12.5, None, "ok")
     ]
 
 

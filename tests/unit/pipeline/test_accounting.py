@@ -1,11 +1,13 @@
 """A row for each chat, on every way out, and before the caller has the answer's end."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field, replace
 
 import pytest
 
-from ailb_server.domain.chat import ChatChunk, TokenUsage
+from ailb_server.domain.admission import Settled
+from ailb_server.domain.chat import ChatChunk, ChatRequest, TokenUsage
 from ailb_server.domain.errors import (
     AilbError,
     BudgetExceededError,
@@ -156,6 +158,7 @@ async def test_the_row_is_there_before_the_caller_has_the_end(stream: bool) -> N
         counts = [len(ledger.entries) async for _ in answer.chunks]
     assert counts == [0] * (len(says) - 1) + [1]
     assert (ledger.entry.prompt_tokens, ledger.entry.outcome) == (7, "ok")
+    assert not ledger.entry.estimated
     assert ledger.entry.latency_ms > 0
 
 
@@ -182,6 +185,7 @@ async def test_a_caller_that_leaves_and_an_answer_that_breaks_off_have_theirs() 
     task.cancel()
     await asyncio.wait((task,))
     assert (ledger.entry.outcome, ledger.entry.prompt_tokens) == ("cancelled", 7)
+    assert ledger.entry.estimated, "the answer did not come to its end"
     ledger.entries.clear()
     provider.says = [chunk(), UpstreamTimeoutError("late")]
     with pytest.raises(UpstreamTimeoutError):
@@ -225,3 +229,53 @@ async def test_all_observers_are_told_of_all() -> None:
         assert len([c async for c in answer.chunks]) == 1
     for observer in observers:
         assert (observer.started, len(observer.answered), len(observer.records)) == (1, 1, 1)
+
+
+@dataclass
+class Settling:
+    """An admission that settles at a cost of its own; the targets that it was told."""
+
+    targets: list[Target | None] = field(default_factory=list)
+    headers: tuple[tuple[str, str], ...] = ()
+
+    async def admit(self, who: Principal, request: ChatRequest) -> "Settling":
+        return self
+
+    def saw(self, chunk: ChatChunk) -> None:
+        """Not of interest."""
+
+    def ended(self) -> None:
+        """Not of interest."""
+
+    def settle(self, target: Target | None) -> Settled:
+        self.targets.append(target)
+        return Settled(TokenUsage(prompt=100, completion=20), 12_345, estimated=True)
+
+
+@pytest.mark.parametrize(
+    "says", [[chunk(), end()], [chunk(), chunk()], [chunk(), UpstreamTimeoutError("x")]]
+)
+async def test_the_ledger_has_what_was_settled_and_that_is_once(
+    says: list[ChatChunk | Exception],
+) -> None:
+    ledger, settling = Ledger(), Settling()
+    pipeline = pipeline_over(Accounting(ledger, "a"), FakeProvider("p", says=says))
+    with contextlib.suppress(UpstreamTimeoutError):
+        async with replace(pipeline, admission=settling).open(chat(stream=True)) as answer:
+            async for _ in answer.chunks:
+                pass
+    assert settling.targets == [Target("p", "m")]
+    entry = ledger.entry
+    assert (entry.cost_micro_dollars, entry.prompt_tokens, entry.estimated) == (12_345, 100, True)
+
+
+async def test_nobody_is_charged_for_what_nobody_answered() -> None:
+    ledger, settling = Ledger(), Settling()
+    failing = FakeProvider("p", refusal=UpstreamUnavailableError("x"))
+    pipeline = replace(pipeline_over(Accounting(ledger, "a"), failing), admission=settling)
+    with pytest.raises(UpstreamUnavailableError):
+        async with pipeline.open(chat()):
+            pass
+    assert settling.targets == [None]
+    entry = ledger.entry
+    assert (entry.cost_micro_dollars, entry.prompt_tokens, entry.estimated) == (None, None, False)

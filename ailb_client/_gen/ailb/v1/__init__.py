@@ -4386,6 +4386,11 @@ class UsageSum(betterproto2.Message):
     The mean time to the first token of those that were streamed, in milliseconds.
     """
 
+    estimated_requests: "float" = betterproto2.field(21, betterproto2.TYPE_DOUBLE)
+    """
+    Requests whose tokens are estimated: the provider told none, or the answer did not come to its end.
+    """
+
 
 default_message_pool.register_message("ailb.v1", "UsageSum", UsageSum)
 

@@ -44,6 +44,7 @@ class UsageSum(_message.Message):
     UNPRICED_REQUESTS_FIELD_NUMBER: _builtins.int
     AVG_LATENCY_MS_FIELD_NUMBER: _builtins.int
     AVG_FIRST_TOKEN_MS_FIELD_NUMBER: _builtins.int
+    ESTIMATED_REQUESTS_FIELD_NUMBER: _builtins.int
     day: _builtins.str
     """The day in UTC, such as `2026-11-21`. Empty unless grouped by `day`."""
     tenant: _builtins.str
@@ -84,6 +85,8 @@ class UsageSum(_message.Message):
     """The mean time of those that ended well, in milliseconds."""
     avg_first_token_ms: _builtins.float
     """The mean time to the first token of those that were streamed, in milliseconds."""
+    estimated_requests: _builtins.float
+    """Requests whose tokens are estimated: the provider told none, or the answer did not come to its end."""
     def __init__(
         self,
         *,
@@ -107,10 +110,11 @@ class UsageSum(_message.Message):
         unpriced_requests: _builtins.float = ...,
         avg_latency_ms: _builtins.float | None = ...,
         avg_first_token_ms: _builtins.float | None = ...,
+        estimated_requests: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_avg_first_token_ms", b"_avg_first_token_ms", "_avg_latency_ms", b"_avg_latency_ms", "_key_id", b"_key_id", "avg_first_token_ms", b"avg_first_token_ms", "avg_latency_ms", b"avg_latency_ms", "key_id", b"key_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avg_first_token_ms", b"_avg_first_token_ms", "_avg_latency_ms", b"_avg_latency_ms", "_key_id", b"_key_id", "avg_first_token_ms", b"avg_first_token_ms", "avg_latency_ms", b"avg_latency_ms", "cache_write_tokens", b"cache_write_tokens", "cached_tokens", b"cached_tokens", "cancelled_requests", b"cancelled_requests", "completion_tokens", b"completion_tokens", "cost_micro_dollars", b"cost_micro_dollars", "cost_usd", b"cost_usd", "day", b"day", "failed_requests", b"failed_requests", "key_id", b"key_id", "key_name", b"key_name", "model", b"model", "outcome", b"outcome", "prompt_tokens", b"prompt_tokens", "provider", b"provider", "reasoning_tokens", b"reasoning_tokens", "requests", b"requests", "tenant", b"tenant", "unpriced_requests", b"unpriced_requests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avg_first_token_ms", b"_avg_first_token_ms", "_avg_latency_ms", b"_avg_latency_ms", "_key_id", b"_key_id", "avg_first_token_ms", b"avg_first_token_ms", "avg_latency_ms", b"avg_latency_ms", "cache_write_tokens", b"cache_write_tokens", "cached_tokens", b"cached_tokens", "cancelled_requests", b"cancelled_requests", "completion_tokens", b"completion_tokens", "cost_micro_dollars", b"cost_micro_dollars", "cost_usd", b"cost_usd", "day", b"day", "estimated_requests", b"estimated_requests", "failed_requests", b"failed_requests", "key_id", b"key_id", "key_name", b"key_name", "model", b"model", "outcome", b"outcome", "prompt_tokens", b"prompt_tokens", "provider", b"provider", "reasoning_tokens", b"reasoning_tokens", "requests", b"requests", "tenant", b"tenant", "unpriced_requests", b"unpriced_requests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__avg_first_token_ms: _TypeAlias = _typing.Literal["avg_first_token_ms"]  # noqa: Y015
     _WhichOneofArgType__avg_first_token_ms: _TypeAlias = _typing.Literal["_avg_first_token_ms", b"_avg_first_token_ms"]  # noqa: Y015
