@@ -64,7 +64,7 @@ class Accounting:
     def _book(self, record: ChatRecord) -> None:
         record.booked = True
         now, target, who = self._clock(), record.target, record.who
-        told, usage = record.taken is not None, record.taken or _NO_USAGE
+        told, usage = record.usage is not None, record.usage or _NO_USAGE
         first_s = record.first_token_s if record.stream else None
         entry = UsageEntry(
             id=_new_id(now),
@@ -84,7 +84,7 @@ class Accounting:
             cache_write_tokens=usage.cache_write if told else None,
             completion_tokens=usage.completion if told else None,
             reasoning_tokens=usage.reasoning if told else None,
-            estimated=told and record.settled is not None and record.settled.estimated,
+            estimated=record.estimated,
             cost_micro_dollars=record.cost_micro_dollars,
             latency_ms=round(record.total_s * _MS, 3),
             first_token_ms=None if first_s is None else round(first_s * _MS, 3),

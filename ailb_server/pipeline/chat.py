@@ -7,7 +7,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from ailb_server.domain.admission import Admission, Admitted
-from ailb_server.domain.chat import ChatChunk, ChatRequest
+from ailb_server.domain.chat import ChatChunk, ChatRequest, TokenUsage
 from ailb_server.domain.context import Source
 from ailb_server.domain.errors import AilbError, Reason
 from ailb_server.domain.target import Target
@@ -77,7 +77,8 @@ class ChatPipeline:
                         async with aclosing(chunks):
                             yield _begun(request, prepared, record, answer, admitted, chunks)
                     finally:
-                        _settle(answer, record)
+                        reckoning.settle()
+                        answer.used(record.usage or TokenUsage(), whole=record.whole)
             finally:
                 reckoning.settle()
 
@@ -113,11 +114,6 @@ def _begun(
         degraded=prepared.degraded,
         limits=admitted.headers,
     )
-
-
-def _settle(answer: Answer, record: ChatRecord) -> None:
-    if record.usage is not None:
-        answer.used(record.usage, record.cost_micro_dollars or 0)
 
 
 async def _tallied(answer: Answer, reckoning: Reckoning) -> AsyncGenerator[ChatChunk, None]:

@@ -28,5 +28,5 @@ class Metering:
             return
         if record.stream and record.first_token_s is not None:
             metrics.first_token(target, record.first_token_s)
-        if record.taken is not None:
-            metrics.used(target, record.taken, record.cost_micro_dollars or 0)
+        if record.usage is not None:
+            metrics.used(target, record.usage, record.cost_micro_dollars or 0)

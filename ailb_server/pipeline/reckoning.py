@@ -30,9 +30,13 @@ class Reckoning:
 
     def ended(self) -> None:
         """That was all of it."""
+        self.record.whole = True
         self.admitted.ended()
 
     def settle(self) -> None:
         """It is over, in whatever way. May be repeated."""
-        if self.record.settled is None:
-            self.record.settled = self.admitted.settle(self.record.target)
+        record = self.record
+        if record.settled is None:
+            record.settled = self.admitted.settle(record.target)
+            if record.target is not None:
+                record.usage, record.estimated = record.settled.usage, record.settled.estimated

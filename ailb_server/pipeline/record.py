@@ -10,7 +10,6 @@ from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, Operation, Tok
 from ailb_server.domain.principal import ANYONE, Principal
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.wishes import CallWishes
-from ailb_server.spend.pricing import cost_micro_dollars
 
 
 @dataclass(slots=True)
@@ -18,9 +17,10 @@ class ChatRecord:
     """Filled as the request walks. `outcome` is `ok`, `cancelled` or an error's reason.
 
     Seconds; `started` is of `time.perf_counter`, `overhead_s` is what AILB added before the first
-    byte, `first_token_s` counts from the request's arrival. `usage` is None if the provider told
-    none; `model_answered` and `finish_reason` are its words, empty if it said none, and of the
-    first choice. `settled` is what it was taken to cost; `booked`: the usage ledger has it.
+    byte, `first_token_s` counts from the request's arrival. `usage` is None if no answer began;
+    once it is `settled`, it is `estimated` as far as the provider did not tell it. `whole`: the
+    answer came to its end. `model_answered` and `finish_reason` are the provider's words, empty if
+    it said none, and of the first choice. `booked`: the usage ledger has it.
     """
 
     model_asked: str
@@ -28,6 +28,8 @@ class ChatRecord:
     outcome: str = "ok"
     target: Target | None = None
     usage: TokenUsage | None = None
+    estimated: bool = False
+    whole: bool = False
     overhead_s: float | None = None
     first_token_s: float | None = None
     total_s: float = 0.0
@@ -42,22 +44,14 @@ class ChatRecord:
     booked: bool = False
 
     @property
-    def taken(self) -> TokenUsage | None:
-        """The tokens, told or estimated; None if nobody answered."""
-        if self.target is None or self.settled is None:
-            return self.usage
-        return self.settled.usage
-
-    @property
     def cost_micro_dollars(self) -> int | None:
         """What the answer cost; None if nobody knows."""
-        price = self.target.price if self.target else None
-        if self.target is not None and self.settled is not None:
-            # Of a model without a price it is 0, or what such a model is set to count for.
-            return self.settled.cost_micro_dollars or (None if price is None else 0)
-        return (
-            None if self.usage is None or price is None else cost_micro_dollars(self.usage, price)
-        )
+        if self.target is None or self.usage is None:
+            return None
+        # Of a model without a price nothing, or what such a model is set to count for.
+        known = self.target.cost_of(self.usage)
+        cost = known if self.settled is None else self.settled.cost_micro_dollars
+        return cost if cost or self.target.price else None
 
     def saw(self, chunk: ChatChunk) -> None:
         """Notes what a piece of the answer tells of it."""

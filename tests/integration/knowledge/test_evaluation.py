@@ -1,107 +1,113 @@
 """Retrieval, judged: hybrid finds at least as well as either of the two that it is made of.
 
-`evaluation/` holds short factual passages and questions with the passages that answer them: some
-in other words, some by an exact name or number. The share of words that counts beside vectors was
-chosen on this corpus (`retrieval.py`): a pass shows that it holds here, not that it does elsewhere.
+`evaluation/` holds short factual passages, this project's own documents as they once were, and
+questions with what answers them: some in other words, some by an exact name or number.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import pytest
+from typing_extensions import override
 
+from ailb_server.domain.chat import Json
 from ailb_server.domain.context import KnowledgeQuery
 from ailb_server.domain.embedding import Embedder
-from ailb_server.domain.knowledge import Collection, NewChunk, NewCollection
+from ailb_server.domain.knowledge import Collection, NewChunk, NewCollection, Word, WordQuery
 from ailb_server.knowledge.cache import ResultCache
 from ailb_server.knowledge.retrieval import Retriever
 from ailb_server.storage.knowledge_vectors import PostgresKnowledge
+from ailb_server.storage.pool import Store
 from tests.integration.knowledge.conftest import MINE, Shelf, ids, new_document
+from tests.integration.knowledge.judged import DEPTH, Corpus, corpora, ndcg
 from tests.support.embedder import model_directory, real_embedder
 from tests.support.word_embedder import HashingEmbedder
 
 __all__ = ["model_directory", "real_embedder"]
 
-HERE = Path(__file__).parent / "evaluation"
-DEPTH = 10
+CORPORA = corpora()
+NAMES = sorted(CORPORA)
 
 
-def pairs(name: str, separator: str) -> Sequence[tuple[str, str]]:
-    lines = (HERE / name).read_text(encoding="utf-8").splitlines()
-    split = [line.partition(separator) for line in lines]
-    return [(left.strip(), right.strip()) for left, _, right in split]
+class Wordless(PostgresKnowledge):
+    """Finds nothing by words."""
+
+    @override
+    async def with_words(
+        self,
+        collection: Collection,
+        sought: WordQuery,
+        *,
+        limit: int,
+        metadata: Mapping[str, Json],
+    ) -> Sequence[Word]:
+        return []
 
 
-PASSAGES = pairs("passages.txt", ": ")
-QUERIES = [(query, set(wanted.split())) for query, wanted in pairs("queries.txt", "=>")]
+@pytest.mark.parametrize("name", NAMES)
+def test_every_judgement_names_a_document(name: str) -> None:
+    corpus = CORPORA[name]
+    assert len(corpus.documents) >= 40
+    assert len(corpus.questions) >= 24
+    unknown = [wanted - corpus.documents.keys() for _, wanted in corpus.questions]
+    assert [names for names in unknown if names] == []
 
 
-def ndcg(found: Sequence[str], wanted: set[str]) -> float:
-    """Normalised discounted cumulated gain of the first ten (Järvelin, Kekäläinen 2002)."""
-    gains = [1 / math.log2(place + 2) for place, id_ in enumerate(found[:DEPTH]) if id_ in wanted]
-    ideal = [1 / math.log2(place + 2) for place in range(min(len(wanted), DEPTH))]
-    return sum(gains) / sum(ideal)
-
-
-def test_every_judgement_names_a_passage() -> None:
-    known = {id_ for id_, _ in PASSAGES}
-    assert len(PASSAGES) >= 60
-    assert len(QUERIES) >= 40
-    assert [wanted for _, wanted in QUERIES if not wanted <= known] == []
+def test_no_question_was_seen_before() -> None:
+    asked = {query.casefold() for query, _ in CORPORA["tuned"].questions}
+    assert len(CORPORA["held out"].questions) >= 48
+    assert not asked & {query.casefold() for query, _ in CORPORA["held out"].questions}
 
 
 def test_gains() -> None:
-    assert ndcg(["a", "b"], {"a"}) == 1
-    assert ndcg(["b", "a"], {"a"}) == pytest.approx(1 / math.log2(3))
-    assert ndcg([], {"a"}) == 0
+    wanted = frozenset("a")
+    assert ndcg(["a", "b"], wanted) == 1
+    assert ndcg(["b", "b", "a"], wanted) == pytest.approx(0.6309, abs=1e-4)
+    assert ndcg([], wanted) == 0
 
 
-async def load(shelf: Shelf, embedder: Embedder) -> Collection:
+async def load(shelf: Shelf, embedder: Embedder, corpus: Corpus) -> None:
     docs = await shelf.rows.create_collection(MINE, NewCollection("docs", space=embedder.space))
-    vectors = await embedder.embed([text for _, text in PASSAGES])
-    for (id_, text), vector in zip(PASSAGES, vectors, strict=True):
-        await shelf.rows.replace_document(docs, new_document(id_, text), [NewChunk(text, vector)])
-    return await shelf.rows.collection(MINE, "docs")
+    for id_, pieces in corpus.documents.items():
+        texts = [piece.text for piece in pieces]
+        vectors = await embedder.embed(texts)
+        chunks = [
+            NewChunk(piece.text, vector, piece.overlap)
+            for piece, vector in zip(pieces, vectors, strict=True)
+        ]
+        await shelf.rows.replace_document(docs, new_document(id_, *texts), chunks)
 
 
-async def scores(shelf: Shelf, embedder: Embedder) -> Mapping[str, float]:
+async def scores(
+    shelf: Shelf, store: Store, embedder: Embedder, corpus: Corpus
+) -> Mapping[str, float]:
     """nDCG@10 by vectors alone, by words alone, and by both."""
-    docs = await load(shelf, embedder)
-    rows = shelf.rows
-    ways: Mapping[str, Callable[[str], object]] = {
-        "vectors": lambda text: nearest(rows, docs, embedder, text),
-        "words": lambda text: searched(Retriever(rows, None, ResultCache(0)), text),
-        "hybrid": lambda text: searched(Retriever(rows, embedder, ResultCache(0)), text),
+    await load(shelf, embedder, corpus)
+    ways = {
+        "vectors": Retriever(Wordless(store), embedder, ResultCache(0)),
+        "words": Retriever(shelf.rows, None, ResultCache(0)),
+        "hybrid": Retriever(shelf.rows, embedder, ResultCache(0)),
     }
-    totals = dict.fromkeys(ways, 0.0)
-    for way, find in ways.items():
-        for query, wanted in QUERIES:
-            found = await find(query)  # type: ignore[misc]
-            totals[way] += ndcg(found, wanted) / len(QUERIES)
-    return totals
+    return {name: await mean(retriever, corpus) for name, retriever in ways.items()}
 
 
-async def nearest(
-    rows: PostgresKnowledge, docs: Collection, embedder: Embedder, text: str
-) -> list[str]:
-    (vector,) = await embedder.embed([text])
-    near = await rows.nearest(docs, vector, limit=DEPTH, metadata={})
-    chunks = await rows.chunks(docs, [chunk.chunk_id for chunk in near])
-    names = {chunk.chunk_id: chunk.document_id for chunk in chunks}
-    return [names[chunk.chunk_id] for chunk in near]
+async def mean(retriever: Retriever, corpus: Corpus) -> float:
+    total = 0.0
+    for query, wanted in corpus.questions:
+        found = await retriever.search(MINE, KnowledgeQuery("docs", query, DEPTH))
+        total += ndcg(ids(found), wanted)
+    return total / len(corpus.questions)
 
 
-async def searched(retriever: Retriever, text: str) -> Sequence[str]:
-    return ids(await retriever.search(MINE, KnowledgeQuery("docs", text, DEPTH)))
+@pytest.mark.parametrize("name", NAMES)
+async def test_hybrid_is_as_good_as_either(
+    shelf: Shelf, store: Store, real_embedder: Embedder, name: str
+) -> None:
+    got = await scores(shelf, store, real_embedder, CORPORA[name])
+    figures = ", ".join(f"{way} {value:.4f}" for way, value in got.items())
+    assert got["hybrid"] >= max(got["vectors"], got["words"]), figures
+    assert got["hybrid"] > 0.8, figures
 
 
-async def test_hybrid_is_as_good_as_either(shelf: Shelf, real_embedder: Embedder) -> None:
-    got = await scores(shelf, real_embedder)
-    assert got["hybrid"] >= max(got["vectors"], got["words"]), got
-    assert got["hybrid"] > 0.8, got
-
-
-async def test_words_alone_are_of_use(shelf: Shelf) -> None:
-    got = await scores(shelf, HashingEmbedder())
+async def test_words_alone_are_of_use(shelf: Shelf, store: Store) -> None:
+    got = await scores(shelf, store, HashingEmbedder(), CORPORA["tuned"])
     assert got["words"] > 0.6, got
