@@ -43,6 +43,7 @@ CREATE TABLE limit_buckets (
   level bigint NOT NULL DEFAULT 0,
   spent bigint NOT NULL DEFAULT 0,
   updated_at timestamptz NOT NULL,
+  recalls bigint NOT NULL DEFAULT 0,
   recalled_at timestamptz,
   PRIMARY KEY (scope, owner_id, quantity, period)
 ) WITH (fillfactor = 50);
@@ -57,7 +58,8 @@ COMMENT ON COLUMN limit_buckets.per_minute IS 'What comes back in a minute, of a
 COMMENT ON COLUMN limit_buckets.level IS 'Of a rate: what nobody has leased, in 60-millionths, so that what a microsecond brings is a whole number. Negative: debts.';
 COMMENT ON COLUMN limit_buckets.spent IS 'Of money: the sum of the settled costs.';
 COMMENT ON COLUMN limit_buckets.updated_at IS 'The time that level is of.';
-COMMENT ON COLUMN limit_buckets.recalled_at IS 'When instances were last asked to give back what they do not use.';
+COMMENT ON COLUMN limit_buckets.recalls IS 'How often instances were asked to give back what they do not use.';
+COMMENT ON COLUMN limit_buckets.recalled_at IS 'When that was last.';
 COMMENT ON INDEX limit_buckets_pkey IS 'Serves an exchange.';
 
 CREATE TABLE limit_leases (
@@ -70,6 +72,7 @@ CREATE TABLE limit_leases (
   held bigint NOT NULL,
   spare bigint NOT NULL,
   settled bigint NOT NULL,
+  heard bigint NOT NULL,
   updated_at timestamptz NOT NULL,
   expires_at timestamptz NOT NULL,
   PRIMARY KEY (scope, owner_id, quantity, period, lease),
@@ -86,6 +89,7 @@ COMMENT ON COLUMN limit_leases.instance IS 'MODULE_ID, for people.';
 COMMENT ON COLUMN limit_leases.held IS 'What it holds. Of a rate some of it may be used already.';
 COMMENT ON COLUMN limit_leases.spare IS 'What of that no running request uses, as last told.';
 COMMENT ON COLUMN limit_leases.settled IS 'What it told of use beyond what it held (rates) or of costs (money), in all. A sum, so that telling it twice does no harm.';
+COMMENT ON COLUMN limit_leases.heard IS 'The last recall that it had heard of when it told.';
 COMMENT ON COLUMN limit_leases.updated_at IS 'When it last told.';
 COMMENT ON COLUMN limit_leases.expires_at IS 'When it expires: not sooner than a lease''s time after a start of Postgres.';
 COMMENT ON INDEX limit_leases_pkey IS 'Serves an exchange.';
@@ -133,10 +137,11 @@ DECLARE
   keep bigint;
   spare bigint;
   delta bigint;
+  recalling boolean := false;
 BEGIN
   SELECT * INTO a FROM jsonb_to_record(asked) AS r(
     scope text, owner integer, quantity text, period integer, cap bigint, per_minute bigint, lease bigint,
-    keep bigint, spare bigint, settled bigint, least bigint, need bigint, want bigint, recall boolean);
+    keep bigint, spare bigint, settled bigint, heard bigint, least bigint, need bigint, want bigint, recall boolean);
   SELECT * INTO b FROM limit_buckets
    WHERE (scope, owner_id, quantity, period) = (a.scope, a.owner, a.quantity, a.period) FOR UPDATE;
   IF NOT FOUND THEN
@@ -158,7 +163,7 @@ BEGIN
    WHERE (scope, owner_id, quantity, period, lease) = (a.scope, a.owner, a.quantity, a.period, a.lease);
   kept := mine.lease IS NULL OR GREATEST(mine.expires_at, pg_postmaster_start_time() + ttl) > moment;
   SELECT count(*) FILTER (WHERE held > 0), COALESCE(sum(held), 0), COALESCE(sum(limit_leases.spare), 0),
-         count(*) FILTER (WHERE held > 0 AND (updated_at < b.recalled_at OR limit_leases.spare > 0))
+         count(*) FILTER (WHERE held > 0 AND heard < b.recalls)
     INTO holders, elsewhere, elsewhere_spare, unanswered
     FROM limit_leases
    WHERE (scope, owner_id, quantity, period) = (a.scope, a.owner, a.quantity, a.period)
@@ -188,15 +193,18 @@ BEGIN
   ELSIF a.recall AND a.least > 0 AND elsewhere_spare >= a.least AND a.per_minute > 0
         AND COALESCE(b.recalled_at < moment - interval '1 second', true) THEN
     b.recalled_at := moment;
+    recalling := true;
   ELSIF a.recall AND a.least > 0 AND holders > 0 AND a.per_minute = 0 AND b.spent + keep + a.least <= b.cap THEN
     b.recalled_at := moment;
+    recalling := true;
     unanswered := holders;
   ELSIF a.per_minute = 0 AND b.spent + keep + a.least > b.cap THEN
     -- Not even all that others could give back would do.
     unanswered := 0;
   END IF;
-  IF b.recalled_at = moment THEN
-    PERFORM pg_notify('ailb_limits', concat_ws(':', a.scope, a.owner, a.quantity, a.period));
+  IF recalling THEN
+    b.recalls := b.recalls + 1;
+    PERFORM pg_notify('ailb_limits', concat_ws(':', a.scope, a.owner, a.quantity, a.period) || '#' || b.recalls);
   END IF;
   remains := remains - granted;
   spent := b.spent;
@@ -206,13 +214,13 @@ BEGIN
 
   UPDATE limit_buckets u
      SET cap = b.cap, per_minute = b.per_minute, level = b.level, spent = b.spent, updated_at = moment,
-         recalled_at = b.recalled_at
+         recalls = b.recalls, recalled_at = b.recalled_at
    WHERE (u.scope, u.owner_id, u.quantity, u.period) = (a.scope, a.owner, a.quantity, a.period);
   INSERT INTO limit_leases AS l
   VALUES (a.scope, a.owner, a.quantity, a.period, a.lease, instance, keep + granted,
-          spare + GREATEST(granted - a.need, 0), a.settled, moment, moment + ttl)
+          spare + GREATEST(granted - a.need, 0), a.settled, a.heard, moment, moment + ttl)
   ON CONFLICT (scope, owner_id, quantity, period, lease) DO UPDATE
-     SET held = excluded.held, spare = excluded.spare, settled = excluded.settled,
+     SET held = excluded.held, spare = excluded.spare, settled = excluded.settled, heard = excluded.heard,
          updated_at = excluded.updated_at, expires_at = excluded.expires_at;
   IF mine.lease IS NULL THEN
     DELETE FROM limit_leases

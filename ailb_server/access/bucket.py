@@ -18,7 +18,8 @@ class LeaseRules:
     renewed after `renew_s`, or after `watch_s` while other instances hold some of the limit too.
     What is unused for `idle_s` is given back. `ahead_s`: how long a slice should last.
     For `contended_s` after others asked for what is unused, nothing is kept that is not needed.
-    `quiet_s`: how long after a refusal the next ones are refused without asking again.
+    `quiet_s`: how long after a refusal the next ones are refused without asking again. `recall_s`:
+    how long others may take to give back what they do not use.
     """
 
     ttl_s: float = 15.0
@@ -29,7 +30,7 @@ class LeaseRules:
     ahead_s: float = 1.0
     contended_s: float = 2.0
     quiet_s: float = 0.05
-    recall_s: float = 0.25
+    recall_s: float = 0.5
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +65,7 @@ class Bucket:
     _quiet_until: float = NEVER
     _refused_least: int = 0
     _contended_until: float = NEVER
+    _heard: int = 0
     _recall_until: float = NEVER
     _retry_s: float = 0.0
     _elsewhere: int = 0
@@ -87,6 +89,7 @@ class Bucket:
             self.bound -= amount
             self.settled += used
             self.free += amount - used
+            self._quiet_until = NEVER
             return
         # More than is on record as held, nobody may hold: what is beyond goes back to the store.
         kept = min(amount - used, max(0, self._recorded - self.free))
@@ -100,8 +103,9 @@ class Bucket:
             return False
         return amount - max(0, self.free) >= self._refused_least
 
-    def recalled(self, now: float) -> None:
-        """Another instance needs what is unused here."""
+    def recalled(self, now: float, number: int = 0) -> None:
+        """Another instance needs what is unused here; `number` counts such recalls."""
+        self._heard = max(self._heard, number)
         self._contended_until = now + self.rules.contended_s
 
     def contended(self, now: float) -> bool:
@@ -140,6 +144,7 @@ class Bucket:
             keep=self.bound + spare,
             spare=spare,
             settled=self.settled,
+            heard=self._heard,
             least=least,
             need=need,
             want=max(need, self._wanted(now) - spare),
@@ -223,4 +228,7 @@ class Bucket:
         if self.limit.per_minute:
             missing_s = (ask.least - grant.left) * 60 / self.limit.per_minute
             quiet_s = min(max(missing_s, quiet_s), 10 * quiet_s)
+        elif grant.elsewhere and grant.spent + ask.least <= self.limit.cap:
+            # Another instance may give some back at any moment.
+            quiet_s = 0.0
         self._quiet_until = now + quiet_s

@@ -100,12 +100,13 @@ class Leases:
         self._buckets.move_to_end(name)
         return bucket
 
-    def recalled(self, name: str) -> None:
-        """Another instance needs what is unused here of a limit."""
+    def recalled(self, payload: str) -> None:
+        """Another instance needs what is unused here of a limit: `name#number`."""
+        name, _, number = payload.partition("#")
         bucket = self._buckets.get(name)
-        if bucket is None or bucket not in self._held:
+        if bucket is None or bucket not in self._held or not number.isdigit():
             return
-        bucket.recalled(self.clock())
+        bucket.recalled(self.clock(), int(number))
         self._ask(bucket)
 
     def taken(self, charges: Charges) -> bool:

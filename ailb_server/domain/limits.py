@@ -47,7 +47,7 @@ class Ask:
 
     `keep`: what it goes on holding, of which `spare` is not in use. `settled`: of all this lease's
     time, what was used beyond what was taken (rates; negative if less was), or spent (money).
-    `need`: what requests wait for, `least` the least that helps one of them; `want`: what would do
+    `heard` is the number of the last recall that this takes account of. `need`: what requests wait for, `least` the least that helps one of them; `want`: what would do
     for a while. `recall`: if there is too little, others are to give back what they can.
     """
 
@@ -56,6 +56,7 @@ class Ask:
     keep: int
     spare: int
     settled: int
+    heard: int
     least: int
     need: int
     want: int

@@ -58,6 +58,7 @@ def _told(ask: Ask) -> dict[str, object]:
         "keep": ask.keep,
         "spare": ask.spare,
         "settled": ask.settled,
+        "heard": ask.heard,
         "least": ask.least,
         "need": ask.need,
         "want": ask.want,
