@@ -60,7 +60,8 @@ class Bucket:
     _taken: int = 0
     _rate: float = 0.0
     _asked_at: float = NEVER
-    _told: int | None = 0
+    _told: int = 0
+    _unsure: bool = False
     _void: bool = True
     _quiet_until: float = NEVER
     _refused_least: int = 0
@@ -70,6 +71,8 @@ class Bucket:
     _retry_s: float = 0.0
     _elsewhere: int = 0
     _left: int = 0
+    _left_at: float = NEVER
+    _left_settled: int = 0
 
     def has(self, amount: int, now: float) -> bool:
         """Whether so much can be used without asking."""
@@ -120,7 +123,8 @@ class Bucket:
     @property
     def dirty(self) -> bool:
         """Whether something was settled that was not told."""
-        return self.settled != self._told or (bool(self.limit.per_minute) and self.free < 0)
+        debts = bool(self.limit.per_minute) and self.free < 0
+        return debts or self._unsure or self.settled != self._told
 
     def due(self, now: float) -> bool:
         """Whether it is time to tell the store."""
@@ -137,7 +141,7 @@ class Bucket:
         spare = max(0, self.free)
         need = max(0, sum(self.waiting) - spare)
         least = max(1, min(self.waiting) - spare) if need else 0
-        self._told, self._asked_at = self.settled, now
+        self._told, self._asked_at, self._unsure = self.settled, now, False
         return Ask(
             self.limit,
             self.lease,
@@ -160,6 +164,7 @@ class Bucket:
         self._recorded = (ask.spare if grant.kept else 0) + grant.granted
         self.void_at = sent + self.rules.ttl_s - self.rules.margin_s
         self._elsewhere, self._left, self.spent = grant.elsewhere, grant.left, grant.spent
+        self._left_settled, self._left_at = ask.settled, sent
         # Where there is nothing to be had in advance, it is not asked for at every request.
         self.low = self._wanted(now) // 2 if grant.granted > ask.need else 0
         if ask.least and not grant.granted:
@@ -171,13 +176,15 @@ class Bucket:
         """Nobody knows whether the store was told: it is told all of it again."""
         self.asking = False
         self._recorded = max(0, min(self._recorded, self.free))
-        self._told = None
+        self._unsure = True
 
-    def remaining(self, now: float) -> int:
+    def remaining(self, now: float) -> float:
         """What may still be used, on any instance, as far as is known here."""
-        refilled = self.limit.per_minute * max(0.0, now - self._asked_at) / 60
-        known = self._left + (refilled if self._asked_at > NEVER else 0)
-        return int(min(self.limit.cap, known + self.free))
+        left = float(self._left)
+        if self._left_at > NEVER:
+            left += self.limit.per_minute * max(0.0, now - self._left_at) / 60
+        # What is on its way back to the store is counted with what is there.
+        return min(self.limit.cap, left + self.free - (self.settled - self._left_settled))
 
     def wait_s(self, amount: int, now: float) -> float:
         """When so much of a rate will be there, in seconds, as far as is known here."""

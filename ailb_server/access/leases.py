@@ -253,7 +253,7 @@ class Leases:
 
     def _again(self, bucket: Bucket) -> None:
         bucket.retry_at = float("-inf")
-        if bucket.waiting:
+        if bucket.waiting or bucket.due(self.clock()):
             self._ask(bucket)
 
     def _forget_one(self) -> None:

@@ -47,8 +47,9 @@ class Ask:
 
     `keep`: what it goes on holding, of which `spare` is not in use. `settled`: of all this lease's
     time, what was used beyond what was taken (rates; negative if less was), or spent (money).
-    `heard` is the number of the last recall that this takes account of. `need`: what requests wait for, `least` the least that helps one of them; `want`: what would do
-    for a while. `recall`: if there is too little, others are to give back what they can.
+    `heard` is the number of the last recall that this takes account of. `need`: what requests wait
+    for, `least` the least that helps one of them; `want`: what would do for a while. `recall`: if
+    there is too little, others are to give back what they can.
     """
 
     limit: Limit

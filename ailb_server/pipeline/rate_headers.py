@@ -28,7 +28,7 @@ def rate_headers(account: Account, now: float) -> Sequence[tuple[str, str]]:
         left, bucket = min(((b.remaining(now), b) for b in buckets), key=lambda pair: pair[0])
         full_s = (bucket.limit.cap - left) * 60 / bucket.limit.per_minute
         told.append((f"x-ratelimit-limit-{unit}", str(bucket.limit.per_minute)))
-        told.append((f"x-ratelimit-remaining-{unit}", str(max(0, left))))
+        told.append((f"x-ratelimit-remaining-{unit}", str(max(0, int(left)))))
         told.append((f"x-ratelimit-reset-{unit}", duration(full_s)))
     return told
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from ailb_server.access.bucket import LeaseRules
 from ailb_server.access.leases import EngineRules, Leases
 from ailb_server.domain.admission import Admitted
-from ailb_server.domain.chat import ChatRequest
+from ailb_server.domain.chat import ChatChunk, ChatRequest, TokenUsage
 from ailb_server.domain.errors import AilbError
 from ailb_server.domain.principal import KeyLimits, Principal
-from ailb_server.domain.target import Price
+from ailb_server.domain.target import Price, Target
 from ailb_server.pipeline.accounts import Accounts
 from ailb_server.pipeline.admission import LimitedAdmission
 from ailb_server.spend.reservation import Pricing
@@ -23,6 +23,7 @@ from tests.unit.doubles import chat
 
 # A dollar for each token of an answer, nothing for a prompt.
 PRICE = Price(completion=1_000_000_000_000)
+TARGET = Target("p", "m", price=PRICE)
 DOLLAR = 1_000_000
 
 
@@ -55,11 +56,17 @@ class Seen:
 
 @dataclass
 class Instance:
-    """One instance's admission."""
+    """One instance's admission; `stop` ends it without a word to anybody."""
 
     admission: LimitedAdmission
     leases: Leases
     seen: Seen
+    store: Store
+    listening: "asyncio.Task[None]"
+
+    def stop(self) -> None:
+        self.listening.cancel()
+        self.store.pool.terminate()
 
     async def try_in(self, who: Principal, request: ChatRequest) -> Admitted | AilbError:
         try:
@@ -76,6 +83,20 @@ def answer_of(tokens: int) -> ChatRequest:
     return chat(max_tokens=tokens)
 
 
+def parted(
+    results: Sequence[Admitted | AilbError],
+) -> tuple[list[Admitted], list[AilbError]]:
+    errors = [result for result in results if isinstance(result, AilbError)]
+    return [result for result in results if not isinstance(result, AilbError)], errors
+
+
+def settle(admitted: Admitted, tokens: int) -> None:
+    """So many tokens were said, at a dollar each."""
+    admitted.saw(ChatChunk((), b"", TokenUsage(completion=tokens)))
+    admitted.ended()
+    assert admitted.settle(TARGET).cost_micro_dollars == tokens * DOLLAR
+
+
 @contextlib.asynccontextmanager
 async def instance(
     dsn: str,
@@ -83,25 +104,24 @@ async def instance(
     rules: LeaseRules | None = None,
     deny: bool = False,
     clock: Callable[[], float] = time.monotonic,
-    time_of_store: Callable[[], float] | None = None,
+    wall: Callable[[], float] | None = None,
 ) -> AsyncIterator[Instance]:
     """With a pool and a listener of its own. Times that are given are those of a simulation."""
     store = Store(dsn, size=2)
     await store.open()
     rules, seen = rules or LeaseRules(), Seen()
-    shared = PostgresLimits(store, "test", rules.ttl_s, time_of_store)
+    shared = PostgresLimits(store, "test", rules.ttl_s, wall)
     leases = Leases(shared, seen, rules, EngineRules(), clock)
     leases.start()
     listening = asyncio.Event()
     listener = Notifications(dsn, {CHANNEL: leases.recalled}, listening.set, ping_s=0.2)
     task = asyncio.create_task(listener.run())
     await asyncio.wait_for(listening.wait(), 10)
-    accounts = Accounts(leases)
     admission = LimitedAdmission(
-        accounts, leases, Pricing(), lambda _: [PRICE], seen, outage_denies=deny
+        Accounts(leases), leases, Pricing(), lambda _: [PRICE], seen, outage_denies=deny
     )
     try:
-        yield Instance(admission, leases, seen)
+        yield Instance(admission, leases, seen, store, task)
     finally:
         task.cancel()
         await asyncio.wait((task,))

@@ -39,7 +39,8 @@ def asked(limit: Limit, rng: random.Random) -> Ask:
 
 @pytest.mark.parametrize("limit", [rpm(600, 60), budget(200), slots(40)], ids=lambda x: x.quantity)
 async def test_the_store_in_memory_answers_as_the_real_one(migrated_dsn: str, limit: Limit) -> None:
-    rng, now = random.Random(7), START
+    rng = random.Random(7)  # noqa: S311
+    now = START
     memory = MemoryLimits(lambda: now, TTL_S)
     store = Store(migrated_dsn, size=1)
     await store.open()

@@ -11,6 +11,10 @@ from tests.support.limits import MemoryLimits
 RULES = LeaseRules()
 
 
+def seeded(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311 - repeatable, not secret
+
+
 @dataclass
 class Instance:
     """One bucket and its one message under way."""

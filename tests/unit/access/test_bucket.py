@@ -1,21 +1,23 @@
 """Leases of one limit on several instances: never more than there is, whatever happens."""
 
-import random
-
 import pytest
 
 from ailb_server.access.bucket import Bucket
 from ailb_server.domain.limits import Grant, Limit
 from tests.support.limits import budget, rpm, slots
-from tests.unit.access.instances import RULES, World, most
+from tests.unit.access.instances import RULES, World, most, seeded
 
 SEEDS = range(25)
 STEPS = 1500
 
 
+def granted(amount: int) -> Grant:
+    return Grant(kept=True, granted=amount, left=0, elsewhere=0, unanswered=0, spent=0)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_no_span_of_time_sees_more_than_the_rate_and_the_burst(seed: int) -> None:
-    rng = random.Random(seed)
+    rng = seeded(seed)
     world = World(rpm(rng.choice((60, 600, 6000)), rng.choice((5, 60, 400))), rng)
     for _ in range(STEPS):
         pause = rng.choice((0.5, 3.0, 20.0)) if rng.random() < 0.02 else 0.0
@@ -39,7 +41,7 @@ def test_no_span_of_time_sees_more_than_the_rate_and_the_burst(seed: int) -> Non
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("limit", [budget(1000), slots(30)], ids=lambda x: x.quantity)
 def test_what_runs_and_what_was_spent_never_exceed_the_whole(seed: int, limit: Limit) -> None:
-    rng = random.Random(seed)
+    rng = seeded(seed)
     world = World(limit, rng)
     money = bool(world.limit.period)
     for step in range(STEPS):
@@ -69,7 +71,7 @@ def test_what_runs_and_what_was_spent_never_exceed_the_whole(seed: int, limit: L
 
 @pytest.mark.parametrize("limit", [rpm(600, 60), budget(1000), slots(30)], ids=lambda x: x.quantity)
 def test_all_of_it_comes_back_when_nobody_uses_it(limit: Limit) -> None:
-    rng = random.Random(3)
+    rng = seeded(3)
     world = World(limit, rng)
     for _ in range(300):
         world.now += 0.05
@@ -94,13 +96,13 @@ def test_a_lease_that_could_not_be_renewed_is_void_before_the_store_gives_it_awa
     bucket = Bucket(rpm(60), 1, RULES)
     bucket.waiting = [1]
     ask = bucket.ask(0.0)
-    bucket.answered(ask, Grant(True, 5, 55, 0, 0, 0), 0.0, 0.001)
+    bucket.answered(ask, granted(5), 0.0, 0.001)
     assert bucket.has(5, RULES.ttl_s - RULES.margin_s - 0.01)
     assert not bucket.has(1, RULES.ttl_s - RULES.margin_s)
 
 
 def test_more_tokens_than_were_charged_are_a_debt_of_all() -> None:
-    world = World(rpm(600, 60), random.Random(1), lossy=0.0)
+    world = World(rpm(600, 60), seeded(1), lossy=0.0)
     one, other = world.instances[:2]
     world.request(one, 10)
     world.renew(one)
@@ -118,7 +120,7 @@ def test_a_refusal_holds_for_a_moment_and_no_longer() -> None:
     bucket = Bucket(rpm(60), 1, RULES)
     bucket.waiting = [1]
     ask = bucket.ask(10.0)
-    bucket.answered(ask, Grant(True, 0, 0, 0, 0, 0), 10.0, 10.001)
+    bucket.answered(ask, granted(0), 10.0, 10.001)
     assert bucket.refuses(1, arrived=9.9, now=10.002)
     assert bucket.refuses(1, arrived=10.2, now=10.2)
     assert not bucket.refuses(1, arrived=11.0, now=11.0)
