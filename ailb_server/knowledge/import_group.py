@@ -1,38 +1,26 @@
 """The work on a few documents of one tenant: read, cut, embed, store."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import takewhile
-from typing import TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
-from ailb_server.domain.embedding import Embedder, Vector
+from ailb_server.domain.embedding import Embedder
 from ailb_server.domain.errors import (
     EmbedderUnavailableError,
     EmbeddingMismatchError,
     NotFoundError,
 )
 from ailb_server.domain.imports import Done, ImportItem, StoredDocument, is_amended, same_content
-from ailb_server.domain.knowledge import Collection, NewChunk, NewDocument
+from ailb_server.domain.knowledge import Collection
 from ailb_server.knowledge.extraction.content_types import content_type
-from ailb_server.knowledge.extraction.cutting import CutDocument, CutRules
+from ailb_server.knowledge.extraction.cutting import CutRules
 from ailb_server.knowledge.extraction.extracted import UnreadableError
+from ailb_server.knowledge.import_embedding import EmbeddingStage, pass_on
 from ailb_server.knowledge.import_queue import Extraction, ImportQueue, WorkRules
+from ailb_server.knowledge.import_stages import Cut, Line, together
+from ailb_server.knowledge.import_storing import StoringStage
 from ailb_server.knowledge.ports import KnowledgeStore
-
-T = TypeVar("T")
-
-_SETTLE_S = 1.0
-
-
-@dataclass(slots=True)
-class _Cut:
-    """A document in pieces, whose vectors come one by one."""
-
-    item: ImportItem
-    document: CutDocument
-    vectors: list[Vector] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +49,25 @@ class GroupWork:
                 continue
 
     async def _collection(self, worker: UUID, name: str, items: Sequence[ImportItem]) -> None:
+        """Three stages at once: while documents are stored, others are embedded and cut."""
         collection = await self.store.collection(items[0].tenant_id, name)
         try:
             collection, embedder = await self._agreed(collection)
         except EmbeddingMismatchError as error:
             await self.queue.finish(worker, dict.fromkeys(items, Done("failed", str(error))))
             return
-        cuts = await self._cuts(worker, collection, items)
-        async for whole in self._embedded(embedder, cuts):
-            await self._store(worker, collection, whole)
+        cut: Line = asyncio.Queue(self.rules.batch_texts)
+        whole: Line = asyncio.Queue(self.rules.stored_documents)
+        storing = StoringStage(self.store, self.queue, self.rules, worker, collection)
+        await together(
+            self._cuts(worker, collection, items, cut),
+            EmbeddingStage(embedder, cut, whole, self.rules).run()
+            if embedder
+            else pass_on(cut, whole),
+            storing.run(whole),
+        )
+        if storing.fault is not None:
+            raise storing.fault
 
     async def _agreed(self, collection: Collection) -> tuple[Collection, Embedder | None]:
         """The collection with the space of its vectors, and who makes them, if anyone now."""
@@ -85,11 +83,11 @@ class GroupWork:
         return await self.store.adopt_space(collection, space), embedder
 
     async def _cuts(
-        self, worker: UUID, collection: Collection, items: Sequence[ImportItem]
-    ) -> Sequence[_Cut]:
+        self, worker: UUID, collection: Collection, items: Sequence[ImportItem], cut: Line
+    ) -> None:
         """Those to be stored. Ends the work on the others: given up, unchanged, broken."""
         stored = await self.queue.stored(items)
-        cuts, done = [], {}
+        done = {}
         for item in items:
             known = stored.get(item.id)
             if item.attempts > self.rules.attempts:
@@ -99,11 +97,11 @@ class GroupWork:
                 done[item] = await self._unchanged(item, known)
             else:
                 try:
-                    cuts.append(await self._cut(collection, item))
+                    await cut.put(await self._cut(collection, item))
                 except UnreadableError as error:
                     done[item] = Done("failed", f"The document {error}.")
+        await cut.put(None)
         await self.queue.finish(worker, done)
-        return cuts
 
     async def _unchanged(self, item: ImportItem, stored: StoredDocument) -> Done:
         if is_amended(item.document, stored):
@@ -111,95 +109,9 @@ class GroupWork:
         # On a second try, it was the first one that stored it.
         return Done("unchanged" if item.attempts == 1 else "imported")
 
-    async def _cut(self, collection: Collection, item: ImportItem) -> _Cut:
+    async def _cut(self, collection: Collection, item: ImportItem) -> Cut:
         kind = content_type(item.document.content_type)
         if kind is None:
             raise UnreadableError("is of a type that this instance does not know")
         rules = CutRules(collection.chunk_size, collection.chunk_overlap)
-        return _Cut(item, await self.extraction.cut_up(item.document.content, kind, rules))
-
-    async def _embedded(
-        self, embedder: Embedder | None, cuts: Sequence[_Cut]
-    ) -> AsyncIterator[Sequence[_Cut]]:
-        """As soon as they have all of their vectors; texts of several go into one batch."""
-        if embedder is None:
-            yield cuts
-            return
-        waiting = list(cuts)
-        for batch in _batches(cuts, self.rules.batch_texts):
-            texts = [cut.document.pieces[index].text for cut, index in batch]
-            vectors = await embedder.embed(texts)
-            for (cut, _), vector in zip(batch, vectors, strict=True):
-                cut.vectors.append(vector)
-            whole = list(takewhile(_is_whole, waiting))
-            del waiting[: len(whole)]
-            if whole:
-                yield whole
-
-    async def _store(self, worker: UUID, collection: Collection, cuts: Sequence[_Cut]) -> None:
-        """What the worker lost is left out: whoever has it may be storing a newer version."""
-        if not cuts:
-            return
-        ids = [cut.item.id for cut in cuts]
-        tenant_id = collection.tenant_id
-        kept = await self.queue.renew(tenant_id, worker, ids, self.rules.lease_s)
-        places = asyncio.Semaphore(self.rules.stored_at_once)
-        storing = [
-            asyncio.create_task(self._replace(collection, cut, places))
-            for cut in cuts
-            if cut.item.id in kept
-        ]
-        try:
-            await asyncio.gather(*map(asyncio.shield, storing))
-        finally:
-            # Also when this work is given up: what is stored by then is done.
-            await self.queue.finish(worker, dict(await _settled(storing)))
-
-    async def _replace(
-        self, collection: Collection, cut: _Cut, places: asyncio.Semaphore
-    ) -> tuple[ImportItem, Done]:
-        given, pieces = cut.item.document, cut.document.pieces
-        document = NewDocument(
-            id=given.id,
-            title=given.title or cut.document.title or given.id,
-            sha256=given.sha256,
-            characters=cut.document.characters,
-            source=given.source,
-            metadata=given.metadata,
-        )
-        vectors: Sequence[Vector | None] = cut.vectors or [None] * len(pieces)
-        chunks = [
-            NewChunk(piece.text, vector, piece.overlap)
-            for piece, vector in zip(pieces, vectors, strict=True)
-        ]
-        async with places:
-            await self.store.replace_document(collection, document, chunks)
-        return cut.item, Done("imported", passages=len(chunks))
-
-
-async def _settled(tasks: Sequence[asyncio.Task[T]]) -> Sequence[T]:
-    """The results of those that succeed within a moment; the others are cancelled."""
-    if not tasks:
-        return ()
-    _, late = await asyncio.wait(tasks, timeout=_SETTLE_S)
-    for task in late:
-        task.cancel()
-    if late:
-        await asyncio.wait(late)
-    return [task.result() for task in tasks if not task.cancelled() and not task.exception()]
-
-
-def _is_whole(cut: _Cut) -> bool:
-    return len(cut.vectors) == len(cut.document.pieces)
-
-
-def _batches(cuts: Sequence[_Cut], size: int) -> Iterator[list[tuple[_Cut, int]]]:
-    batch: list[tuple[_Cut, int]] = []
-    for cut in cuts:
-        for index in range(len(cut.document.pieces)):
-            batch.append((cut, index))
-            if len(batch) == size:
-                yield batch
-                batch = []
-    if batch:
-        yield batch
+        return Cut(item, await self.extraction.cut_up(item.document.content, kind, rules))

@@ -76,17 +76,20 @@ class Extraction(Protocol):
 class WorkRules:
     """How an instance works on imports.
 
-    `lanes` groups of at most `group_documents` and about `group_bytes` at once: one is read and
-    stored (`stored_at_once` documents) while the other is embedded (`batch_texts` at a time).
-    Seconds for leases, waits between tries, and looking for work that other instances were given.
-    A document is tried `attempts` times.
+    `lanes` groups of at most `group_documents` and about `group_bytes` at once, so that the next
+    one is begun before the last one is done. Of a group, `calls_at_once` calls with `batch_texts`
+    are embedded meanwhile that at most `stored_documents` with about `stored_chunks` are stored in
+    one transaction. Seconds for leases, waits between tries, and looking for work that other
+    instances were given. A document is tried `attempts` times.
     """
 
     lanes: int = 2
-    group_documents: int = 64
+    group_documents: int = 128
     group_bytes: int = 8 * 1024 * 1024
     batch_texts: int = 64
-    stored_at_once: int = 2
+    calls_at_once: int = 2
+    stored_documents: int = 64
+    stored_chunks: int = 256
     attempts: int = 5
     lease_s: float = 60.0
     first_wait_s: float = 0.5

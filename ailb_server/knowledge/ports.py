@@ -51,11 +51,12 @@ class KnowledgeStore(CollectionStore, Protocol):
         """The `sha256` of each of these documents that is stored, by id."""
         ...
 
-    async def replace_document(
-        self, collection: Collection, document: NewDocument, chunks: Sequence[NewChunk]
-    ) -> DocumentRecord:
-        """Stores a document, or puts it in the place of the one with its id: a search finds the
-        old chunks or the new ones, never both, never none. The collection's version grows.
+    async def replace_documents(
+        self, collection: Collection, documents: Sequence[tuple[NewDocument, Sequence[NewChunk]]]
+    ) -> Sequence[DocumentRecord]:
+        """Stores documents, whose ids differ, or puts them in the place of those with their ids: a
+        search finds a document's old chunks or its new ones, never both, never none. All or none
+        of them; the collection's version grows.
 
         Raises NotFoundError if the collection is gone, EmbeddingMismatchError if its space is no
         longer the one in `collection`.

@@ -19,7 +19,7 @@ from ailb_server.domain.knowledge import (
     WordQuery,
 )
 from ailb_server.storage.connection import Connection, Connections, Row
-from ailb_server.storage.knowledge_documents import PostgresDocuments, storable_json
+from ailb_server.storage.knowledge_documents import PostgresDocuments
 from ailb_server.storage.knowledge_nearest import EXACT_UP_TO, MATCHING, nearest, similarities
 from ailb_server.storage.knowledge_rows import (
     COLLECTION_COLUMNS,
@@ -27,6 +27,7 @@ from ailb_server.storage.knowledge_rows import (
     json_object,
     no_collection,
     storable,
+    storable_json,
 )
 from ailb_server.storage.knowledge_words import WordShares, quoted, with_words
 

@@ -262,7 +262,7 @@ async def flushed(stack: Stack) -> None:
 def test_the_command_line(locked: Stack, tmp_path: Path) -> None:
     def run(*arguments: str, key: str = ADMIN) -> tuple[int, str]:
         environment = {"AILB_API_KEY": key}
-        command = ("keys", "--target", locked.grpc, *arguments)
+        command = ("keys", *arguments, "--target", locked.grpc)
         with Ailb(*command, directory=tmp_path, environment=environment) as ailb:
             return ailb.ends(), ailb.output
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import os
-import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,39 +9,15 @@ from pathlib import Path
 import pytest
 
 from ailb_server.domain.principal import ANYONE
-from ailb_server.local.postgres import EmbeddedPostgres
-from ailb_server.local.postgres_probe import server_pid
 from ailb_server.storage.migrations import migrate
 from ailb_server.storage.pool import Store
 from tests.integration.memory.instance import Instance, contents, until
 from tests.support.conversations import exchange, user
-from tests.support.postgres import REPOSITORY, eventually, socket_directory
+from tests.support.killable_postgres import Server
+from tests.support.postgres import REPOSITORY
 
 CALLERS = 8
 DOWN = "memory: the store is down; chats go on without, answers are kept here"
-
-
-class Server:
-    """A Postgres of the test's own, to be killed."""
-
-    def __init__(self, directory: Path) -> None:
-        self._postgres = EmbeddedPostgres(directory, settings={"fsync": "off"})
-        self.dsn = self._postgres.start()
-
-    async def kill(self) -> None:
-        """As a crash does."""
-        pid = server_pid(socket_directory(self.dsn))
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        await asyncio.to_thread(eventually, lambda: not self._postgres.alive(), "it is gone")
-
-    async def start(self) -> None:
-        """Again."""
-        await asyncio.to_thread(self._postgres.start)
-
-    def stop(self) -> None:
-        """For good."""
-        self._postgres.stop()
 
 
 @pytest.fixture
