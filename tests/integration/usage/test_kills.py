@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ailb_server.storage.migrations import migrate
 from ailb_server.storage.pool import Store
-from tests.integration.memory.test_outage import Server
 from tests.integration.usage.conftest import Books
+from tests.support.killable_postgres import Server
 from tests.support.postgres import REPOSITORY
 
 PATIENCE_S = 60.0
