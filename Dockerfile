@@ -36,13 +36,15 @@ FROM python:3.12.13-slim-trixie AS ailb
 LABEL org.opencontainers.image.title="AILB" \
       org.opencontainers.image.description="An LLM gateway on gRPC, Envoy and Postgres" \
       org.opencontainers.image.licenses="AGPL-3.0-or-later"
-# Where the embedding model is kept once it is fetched; mount a volume there to fetch it once only.
+# Where the embedding model is kept once it is fetched, and where usage waits for Postgres: mount a
+# volume each, to fetch the one once only and to lose nothing of the other with a container.
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin ailb \
-    && install --directory --owner=ailb --group=ailb /var/lib/ailb/models
+    && install --directory --owner=ailb --group=ailb /var/lib/ailb/models /var/lib/ailb/usage
 COPY --from=build /opt/ailb /opt/ailb
 ENV PATH=/opt/ailb/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HF_HOME=/var/lib/ailb/models \
+    USAGE_JOURNAL_DIR=/var/lib/ailb/usage \
     HOST=0.0.0.0
 # A `.env` or a YAML file may be mounted here.
 WORKDIR /etc/ailb

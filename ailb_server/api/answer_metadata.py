@@ -19,7 +19,8 @@ def answer_metadata(
 ) -> tuple[tuple[str, str], ...]:
     """`x-request-id`, `x-ailb-provider`, `x-ailb-model` (as the provider names it),
     `x-ailb-overhead-ms` (what AILB added before the first byte), `x-ailb-ignored-params` (`untold`
-    are those that the face itself left out), `x-ailb-degraded`, `x-ailb-sources`."""
+    are those that the face itself left out), `x-ailb-degraded`, `x-ailb-sources`; `x-ratelimit-*`
+    where the caller has such limits."""
     metadata = [
         (REQUEST_ID_KEY, call.request_id),
         ("x-ailb-provider", _printable(answer.target.provider)),
@@ -33,6 +34,7 @@ def answer_metadata(
         metadata.append(("x-ailb-degraded", ",".join(answer.degraded)))
     if answer.sources:
         metadata.append(("x-ailb-sources", _compact(answer.sources)))
+    metadata.extend(answer.limits)
     return tuple(metadata)
 
 

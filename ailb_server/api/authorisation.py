@@ -40,6 +40,11 @@ _METHODS: Mapping[str, Mapping[str, Access]] = {
         ),
         Access.ADMIN,
     ),
+    "ailb.v1.UsageService": {
+        "ListUsage": Access.ADMIN,
+        "ExportUsage": Access.ADMIN,
+        "ListOwnUsage": Access.USER,
+    },
     "ailb.openai.v1.OpenAIService": dict.fromkeys(
         ("CreateChatCompletion", "CreateCompletion", "CreateEmbedding"), Access.USER
     ),

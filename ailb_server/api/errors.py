@@ -13,7 +13,13 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 
-from ailb_server.domain.errors import AilbError, InternalError, Reason, UpstreamRejectedError
+from ailb_server.domain.errors import (
+    AilbError,
+    InternalError,
+    RateLimitExceededError,
+    Reason,
+    UpstreamRejectedError,
+)
 
 DOMAIN = "ailb"
 # Metadata that Envoy's Lua filter turns into the status and the body of a REST error.
@@ -131,10 +137,12 @@ def _openai_json(error: AilbError, message: str, param: str | None) -> str:
 
 
 def response_metadata(error: AilbError) -> list[tuple[str, str]]:
-    """What goes with the error on either face: `retry-after`, in whole seconds, rounded up."""
-    if error.retry_after_s is None:
-        return []
-    return [("retry-after", str(math.ceil(error.retry_after_s)))]
+    """What goes with the error on either face: `retry-after`, in whole seconds, rounded up, and
+    what tells of the caller's rate limits."""
+    told = [*error.headers] if isinstance(error, RateLimitExceededError) else []
+    if error.retry_after_s is not None:
+        told.append(("retry-after", str(math.ceil(error.retry_after_s))))
+    return told
 
 
 def rest_metadata(error: AilbError) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,9 +46,10 @@ async def open_access(
     store: Store,
     database_url: str,
     metrics: Metrics,
+    heard: Mapping[str, Callable[[str], None]],
     closing: contextlib.AsyncExitStack,
 ) -> AccessParts:
-    """`store` is open. Raises PepperError."""
+    """`store` is open. `heard` is what to do with other announcements. Raises PepperError."""
     digester = await open_digester(settings, store)
     audit = PostgresAuditLog(store, settings.module_id)
     keys = PostgresApiKeys(store, audit)
@@ -62,7 +64,7 @@ async def open_access(
     refusals = Refusals(audit, metrics.key_refused)
     refusals.start()
     closing.push_async_callback(refusals.close)
-    _hear(database_url, authenticator, closing)
+    _hear(database_url, authenticator, heard, closing)
     gate = Gate(
         authenticator,
         refusals.note,
@@ -118,13 +120,18 @@ async def bootstrap(
 
 
 def _hear(
-    database_url: str, authenticator: Authenticator, closing: contextlib.AsyncExitStack
+    database_url: str,
+    authenticator: Authenticator,
+    heard: Mapping[str, Callable[[str], None]],
+    closing: contextlib.AsyncExitStack,
 ) -> None:
     def changed(payload: str) -> None:
         if payload.isdigit():
             authenticator.changed(int(payload))
+        else:
+            authenticator.missed()
 
-    listener = Notifications(database_url, {CHANNEL: changed}, authenticator.missed)
+    listener = Notifications(database_url, {**heard, CHANNEL: changed}, authenticator.missed)
     task = asyncio.create_task(listener.run())
     closing.push_async_callback(_cancel, task)
 

@@ -14,18 +14,24 @@ from ailb_server.api.edge import Edge
 from ailb_server.api.health_service import HealthService, Instance
 from ailb_server.app.access import AccessParts, PepperError, first_admin, open_access
 from ailb_server.app.context import open_context
+from ailb_server.app.limits import open_limits
 from ailb_server.app.providers import (
     demo_provider,
 )
 from ailb_server.app.routing import OpenRouting, open_routing
-from ailb_server.app.services import access_services, core_services
+from ailb_server.app.services import access_services, core_services, usage_services
+from ailb_server.app.usage import open_usage
 from ailb_server.app.version import VERSION
 from ailb_server.demo.server import DemoServer
+from ailb_server.pipeline.metering import Metering
+from ailb_server.pipeline.record import ChatObserver, Observers
 from ailb_server.routing.catalogue import Catalogue
 from ailb_server.server import GrpcServer, PortTakenError, Register
 from ailb_server.settings import Configuration, ProviderSettings
 from ailb_server.storage.migrations import MigrationError, migrate
 from ailb_server.storage.pool import Store, StoreUnavailableError
+from ailb_server.storage.usage_journal import JournalError
+from ailb_server.telemetry.limit_metrics import LimitMetrics
 from ailb_server.telemetry.metrics import Metrics
 
 # How long a start waits for the providers' listings before it serves what it knows.
@@ -36,7 +42,13 @@ _FIRST_AGAIN_S = 0.25
 _LEAST_REFRESH_S = 1.0
 
 # What `Gateway.start` raises when its surroundings do not let it start.
-START_ERRORS = (StoreUnavailableError, MigrationError, PortTakenError, PepperError)
+START_ERRORS = (
+    StoreUnavailableError,
+    MigrationError,
+    PortTakenError,
+    PepperError,
+    JournalError,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -93,29 +105,40 @@ class Gateway:
         settings = self._settings
         metrics = Metrics(settings.module_id, VERSION)
         store = await self._open_store()
+        limits = open_limits(settings, store, LimitMetrics(metrics.registry), self._closing)
         access = self._access = await open_access(
-            settings, store, self._database_url, metrics, self._closing
+            settings, store, self._database_url, metrics, limits.heard, self._closing
         )
         if settings.demo_provider:
             await self._start_demo()
-        routing = await self._open_routing(metrics)
+        usage = await open_usage(settings, store, metrics, self._closing)
+        metering = Metering(metrics)
+        routing = await self._open_routing(metrics, Observers((metering, usage.own)))
         context = await open_context(
             settings, store, self._database_url, routing.embedders, metrics, self._closing
         )
-        # The embedders ask a pipeline of their own: what they embed has no context itself.
-        pipeline = replace(routing.pipeline, context=context.stage)
+        # The embedders ask a pipeline of their own: what they embed has no context and no caller.
+        pipeline = replace(
+            routing.pipeline,
+            context=context.stage,
+            admission=limits.admission(settings, routing.catalogue),
+            observer=Observers((metering, usage.callers)),
+        )
         instance = Instance(settings.module_id, VERSION, self._is_draining)
-        health = HealthService(instance, routing.catalogue, store.ping, context.health)
+        health = HealthService(
+            instance, routing.catalogue, store.ping, (*context.health, usage.health)
+        )
         messages = AnthropicService(pipeline, routing.counting)
         services = (
             *core_services(pipeline, messages, routing.catalogue, metrics, health, routing.stats),
             *context.services,
             *access_services(access.administration),
+            *usage_services(usage.service),
         )
         return await self._serve(port, metrics, services)
 
-    async def _open_routing(self, metrics: Metrics) -> OpenRouting:
-        routing = open_routing(self._configuration, self.providers, metrics, self._closing)
+    async def _open_routing(self, metrics: Metrics, own: ChatObserver) -> OpenRouting:
+        routing = open_routing(self._configuration, self.providers, metrics, own, self._closing)
         self._catalogue = routing.catalogue
         await self._keep_fresh(routing.catalogue)
         return routing

@@ -24,7 +24,7 @@ from ailb_server.domain.errors import Reason
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.chat import ChatPipeline
 from ailb_server.pipeline.counting import TokenCounting
-from ailb_server.pipeline.metering import Metering
+from ailb_server.pipeline.record import ChatObserver
 from ailb_server.providers.anthropic import AnthropicProvider
 from ailb_server.routing.catalogue import Catalogue
 from ailb_server.routing.dispatcher import AttemptSeen, Dispatcher
@@ -36,7 +36,7 @@ from ailb_server.telemetry.metrics import Metrics
 
 @dataclass(frozen=True, slots=True)
 class OpenRouting:
-    """`pipeline` has no context yet: the embedders ask it too."""
+    """`pipeline` has no context yet, and is the embedders': callers' has an observer of its own."""
 
     catalogue: Catalogue
     pipeline: ChatPipeline
@@ -49,9 +49,11 @@ def open_routing(
     configuration: Configuration,
     configured: Sequence[ProviderSettings],
     metrics: Metrics,
+    observer: ChatObserver,
     closing: AsyncExitStack,
 ) -> OpenRouting:
-    """`configured` are the providers, the demo among them. No connection is opened yet."""
+    """`configured` are the providers, the demo among them; `observer` is told of what the embedders
+    ask. No connection is opened yet."""
     settings = configuration.settings
     ledger = Ledger(LedgerRules(limits={p.name: limits(p) for p in configured}))
     providers = {p.name: _opened(p, configuration, closing) for p in configured}
@@ -70,7 +72,7 @@ def open_routing(
     pipeline = ChatPipeline(
         router=router,
         dispatcher=Dispatcher(providers, ledger, seen, dispatch_rules(settings)),
-        observer=Metering(metrics),
+        observer=observer,
     )
     return OpenRouting(
         catalogue=catalogue,

@@ -15,6 +15,7 @@ from ailb.v1 import (
     metrics_service_pb2_grpc,
     model_service_pb2_grpc,
     stats_service_pb2_grpc,
+    usage_service_pb2_grpc,
 )
 from ailb_server.access.administration import KeyAdministration
 from ailb_server.api.anthropic_service import AnthropicService
@@ -28,6 +29,7 @@ from ailb_server.api.metrics_service import MetricsService
 from ailb_server.api.model_service import ModelService
 from ailb_server.api.openai_service import OpenAIService
 from ailb_server.api.stats_service import StatsService
+from ailb_server.api.usage_service import UsageService
 from ailb_server.pipeline.chat import ChatPipeline
 from ailb_server.routing.catalogue import Catalogue
 from ailb_server.server import Register
@@ -76,3 +78,8 @@ def access_services(administration: KeyAdministration) -> Sequence[Register]:
     """What is for admins."""
     service = ApiKeyService(administration)
     return (partial(api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server, service),)
+
+
+def usage_services(usage: UsageService) -> Sequence[Register]:
+    """What tells of the usage ledger."""
+    return (partial(usage_service_pb2_grpc.add_UsageServiceServicer_to_server, usage),)

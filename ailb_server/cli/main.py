@@ -11,6 +11,7 @@ from ailb_server.cli import memory, rag
 from ailb_server.cli.chat import chat
 from ailb_server.cli.configured import configured
 from ailb_server.cli.keys import keys
+from ailb_server.cli.usage import usage
 
 app = typer.Typer(
     name="ailb",
@@ -20,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(chat)
+app.command()(usage)
 app.add_typer(memory.app, name="memory")
 app.add_typer(rag.app, name="rag")
 app.add_typer(keys, name="keys")

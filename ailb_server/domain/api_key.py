@@ -51,6 +51,7 @@ class ApiKey:
     revoked_at: float | None = None
     previous_prefix: str | None = None
     previous_expires_at: float | None = None
+    tenant_limits: KeyLimits = field(default_factory=KeyLimits)
 
     def principal(self) -> Principal:
         """Who calls with it."""
@@ -63,6 +64,7 @@ class ApiKey:
             self.terms.allowed_models,
             self.terms.allowed_collections,
             self.terms.limits,
+            self.tenant_limits,
         )
 
 

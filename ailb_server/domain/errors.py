@@ -18,7 +18,7 @@ AilbError
   NotImplementedHereError, InternalError
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -129,9 +129,20 @@ class ModelNotFoundError(AilbError):
 
 
 class RateLimitExceededError(AilbError):
-    """The caller's rate limit is spent."""
+    """The caller's rate limit is spent. `headers` tell of it, as an answer's would."""
 
     reason = Reason.RATE_LIMIT_EXCEEDED
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        headers: Sequence[tuple[str, str]] = (),
+        retry_after_s: float | None = None,
+        **facts: str | None,
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, **facts)
+        self.headers = headers
 
 
 class BudgetExceededError(AilbError):

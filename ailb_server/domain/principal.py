@@ -20,7 +20,8 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeyLimits:
-    """How much a key may use; None: not limited. The budget is of a calendar month, UTC."""
+    """How much a key, or a tenant's keys together, may use; None: not limited. The
+    budget is of a calendar month, UTC."""
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
@@ -35,6 +36,7 @@ class Principal:
     Everything that is stored belongs to the tenant. `tenant_id` is its row in `tenants`; `tenant`
     its name, for people. `key_id` is the key's row in `api_keys`, None without one; `name` the
     key's. `allowed_models` and `allowed_collections` are patterns of `fnmatch`; empty allows all.
+    `limits` are the key's own, `tenant_limits` those that it shares with its tenant's other keys.
     """
 
     tenant_id: int = DEFAULT_TENANT_ID
@@ -45,6 +47,7 @@ class Principal:
     allowed_models: tuple[str, ...] = ()
     allowed_collections: tuple[str, ...] = ()
     limits: KeyLimits = field(default_factory=KeyLimits)
+    tenant_limits: KeyLimits = field(default_factory=KeyLimits)
 
     def may_use(self, model: str) -> bool:
         """Whether it may ask for a model, by the name that the caller writes."""

@@ -14,13 +14,13 @@ from ailb_server.local.postgres import EmbeddedPostgres, PostgresError
 from ailb_server.local.resources import data_dir
 from ailb_server.server import PortTakenError
 from ailb_server.settings import Configuration, Settings
+from ailb_server.settings.data_directory import data_directory
 from ailb_server.settings.loopback import is_loopback
 
 # What `Everything.start` raises besides `Gateway.start`'s.
 UP_ERRORS = (PostgresError, EnvoyError)
 
 _LOOK_EVERY_S = 0.5
-_DEFAULT_DATA_DIR = Path("~/.local/share/ailb")
 
 
 class PartDiedError(Exception):
@@ -105,7 +105,7 @@ class Everything:
         self._watched.append(("Envoy", alive))
 
     def _data_dir(self) -> Path:
-        return (self._settings.ailb_data_dir or _DEFAULT_DATA_DIR).expanduser()
+        return data_directory(self._settings)
 
 
 def _with_demo(configuration: Configuration) -> Configuration:

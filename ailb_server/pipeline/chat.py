@@ -4,17 +4,19 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from ailb_server.domain.chat import ChatChunk, ChatRequest
+from ailb_server.domain.admission import Admission, Admitted
+from ailb_server.domain.chat import ChatChunk, ChatRequest, TokenUsage
 from ailb_server.domain.context import Source
 from ailb_server.domain.errors import AilbError, Reason
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.context import ContextStage, Prepared, remembered, sourced
-from ailb_server.pipeline.record import ChatObserver, ChatRecord
+from ailb_server.pipeline.reckoning import Reckoning
+from ailb_server.pipeline.record import ChatObserver, ChatRecord, record_of
+from ailb_server.pipeline.settling import OpenAdmission
 from ailb_server.pipeline.wishes import NO_WISHES, CallWishes
 from ailb_server.routing.dispatcher import Answer, Dispatcher
-from ailb_server.routing.facts import BYTES_PER_TOKEN, RequestFacts
 from ailb_server.routing.router import Router
 
 
@@ -23,7 +25,7 @@ class ChatAnswer:
     """An answer that has begun. `chunks` may raise UpstreamError after the first.
 
     `ignored` names the request's parameters that did nothing; `degraded` the parts of its context
-    that did not answer: `memory`, `rag`.
+    that did not answer: `memory`, `rag`; `limits` are headers that tell of the caller's.
     """
 
     target: Target
@@ -32,16 +34,19 @@ class ChatAnswer:
     ignored: frozenset[str] = frozenset()
     sources: Sequence[Source] = ()
     degraded: tuple[str, ...] = ()
+    limits: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ChatPipeline:
-    """One chat: context, route, dispatch, tally; told to the observer on every way out."""
+    """One chat: admission, context, route, dispatch, tally; settled and told to the observer on
+    every way out."""
 
     router: Router
     dispatcher: Dispatcher
     observer: ChatObserver
     context: ContextStage = field(default_factory=ContextStage)
+    admission: Admission = field(default_factory=OpenAdmission)
 
     @asynccontextmanager
     async def open(
@@ -51,31 +56,42 @@ class ChatPipeline:
 
         Leaving the context, by cancellation too, ends the upstream call.
         """
-        record = ChatRecord(request.model, request.stream)
+        record = record_of(request, wishes)
         with _recorded(record, self.observer) as started:
             # Before the look-up: who may not use a model need not learn whether there is one.
             wishes.who.require_model(request.model)
-            prepared = await self.context.prepare(request, wishes)
-            plan = self.router.plan(prepared.request, wishes.strategy)
-            async with self.dispatcher.open(plan, prepared.request, wishes.time_left_s) as answer:
-                record.target = answer.target
-                record.first_token_s = time.perf_counter() - started
-                record.overhead_s = max(0.0, record.first_token_s - answer.waited_s)
-                # Closed here: left to the collector, they would outlive the call as stray tasks.
-                try:
-                    async with aclosing(_chunks(request, prepared, answer, record)) as chunks:
-                        yield _begun(request, prepared, answer, record.overhead_s, chunks)
-                finally:
-                    _settle(answer, record, plan.facts)
+            admitted = await self.admission.admit(wishes.who, request)
+            reckoning = Reckoning(record, admitted, self.observer)
+            try:
+                prepared = await self.context.prepare(request, wishes)
+                plan = self.router.plan(prepared.request, wishes.strategy)
+                opening = self.dispatcher.open(plan, prepared.request, wishes.time_left_s)
+                async with opening as answer:
+                    record.target = answer.target
+                    record.first_token_s = time.perf_counter() - started
+                    record.overhead_s = max(0.0, record.first_token_s - answer.waited_s)
+                    tallied = _tallied(answer, reckoning)
+                    chunks = _staged(tallied, request, prepared, answer.target)
+                    # Closed here: left to the collector, they would outlive the call as tasks.
+                    try:
+                        async with aclosing(chunks):
+                            yield _begun(request, prepared, record, answer, admitted, chunks)
+                    finally:
+                        reckoning.settle()
+                        answer.used(record.usage or TokenUsage(), whole=record.whole)
+            finally:
+                reckoning.settle()
 
 
-def _chunks(
-    request: ChatRequest, prepared: Prepared, answer: Answer, record: ChatRecord
+def _staged(
+    chunks: AsyncGenerator[ChatChunk, None],
+    request: ChatRequest,
+    prepared: Prepared,
+    target: Target,
 ) -> AsyncGenerator[ChatChunk, None]:
     """What the chunks pass through on their way out; each stage closes the one before."""
-    chunks = _tallied(answer, record)
     if prepared.remembering is not None:
-        chunks = remembered(chunks, request, answer.target, prepared.remembering)
+        chunks = remembered(chunks, request, target, prepared.remembering)
     if prepared.sources:
         chunks = sourced(chunks, prepared.sources, stream=request.stream)
     return chunks
@@ -84,42 +100,29 @@ def _chunks(
 def _begun(
     request: ChatRequest,
     prepared: Prepared,
+    record: ChatRecord,
     answer: Answer,
-    overhead_s: float,
+    admitted: Admitted,
     chunks: AsyncIterator[ChatChunk],
 ) -> ChatAnswer:
     return ChatAnswer(
         target=answer.target,
-        overhead_s=overhead_s,
+        overhead_s=record.overhead_s or 0.0,
         chunks=chunks,
         ignored=frozenset(answer.ignored) | (request.own_fields - prepared.heeded),
         sources=prepared.sources,
         degraded=prepared.degraded,
+        limits=admitted.headers,
     )
 
 
-def _settle(answer: Answer, record: ChatRecord, facts: RequestFacts) -> None:
-    """What was seen is owed, though its provider did not come to tell how much it was."""
-    told = record.usage
-    if told is None:
-        text = 0 if record.stream else len(answer.first.wire) // BYTES_PER_TOKEN
-        record.usage = facts.usage_of(max(record.events, text))
-    elif not record.whole and record.events > told.completion:
-        record.usage = replace(told, completion=facts.usage_of(record.events).completion)
-    record.estimated = record.usage is not told
-    if record.usage is not None:
-        answer.used(record.usage, whole=record.whole)
-
-
-async def _tallied(answer: Answer, record: ChatRecord) -> AsyncGenerator[ChatChunk, None]:
-    record.usage, record.events = answer.first.usage, len(answer.first.events)
-    record.whole = not record.stream
+async def _tallied(answer: Answer, reckoning: Reckoning) -> AsyncGenerator[ChatChunk, None]:
+    reckoning.saw(answer.first)
     yield answer.first
     async for chunk in answer.rest:
-        record.usage = chunk.usage or record.usage
-        record.events += len(chunk.events)
+        reckoning.saw(chunk)
         yield chunk
-    record.whole = True
+    reckoning.ended()
 
 
 @contextmanager

@@ -129,6 +129,11 @@ class ContextStage:
         return Remembering(self.memory, session_id, wishes)
 
 
+def is_last(chunk: ChatChunk) -> bool:
+    """Whether a stream's chunk tells that the answer is over."""
+    return any(end in chunk.wire for end in _ENDS)
+
+
 async def remembered(
     chunks: AsyncGenerator[ChatChunk, None],
     request: ChatRequest,
@@ -142,7 +147,7 @@ async def remembered(
         try:
             async for chunk in chunks:
                 remembering.tally.add(chunk)
-                if not request.stream or any(end in chunk.wire for end in _ENDS):
+                if not request.stream or is_last(chunk):
                     await remembering.remember(request, target)
                 yield chunk
         except (asyncio.CancelledError, GeneratorExit):

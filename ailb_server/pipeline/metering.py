@@ -14,6 +14,9 @@ class Metering:
         """See `ChatObserver`."""
         self._metrics.active.inc()
 
+    def chat_answered(self, record: ChatRecord) -> None:
+        """See `ChatObserver`."""
+
     def chat_finished(self, record: ChatRecord) -> None:
         """See `ChatObserver`."""
         metrics, target = self._metrics, record.target
@@ -26,4 +29,4 @@ class Metering:
         if record.stream and record.first_token_s is not None:
             metrics.first_token(target, record.first_token_s)
         if record.usage is not None:
-            metrics.used(target, record.usage, target.cost_of(record.usage))
+            metrics.used(target, record.usage, record.cost_micro_dollars or 0)

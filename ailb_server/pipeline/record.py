@@ -1,19 +1,26 @@
 """What is known of one chat when it ends."""
 
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from ailb_server.domain.chat import TokenUsage
+from ailb_server.domain.admission import Settled
+from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, Operation, TokenUsage
+from ailb_server.domain.principal import ANYONE, Principal
 from ailb_server.domain.target import Target
+from ailb_server.pipeline.wishes import CallWishes
 
 
 @dataclass(slots=True)
 class ChatRecord:
     """Filled as the request walks. `outcome` is `ok`, `cancelled` or an error's reason.
 
-    Seconds; `overhead_s` is what AILB added before the first byte, `first_token_s` counts from the
-    request's arrival. `usage` is None if no answer began, and `estimated` as far as the provider
-    did not tell it: from the `events` seen. `whole`: the answer came to its end.
+    Seconds; `started` is of `time.perf_counter`, `overhead_s` is what AILB added before the first
+    byte, `first_token_s` counts from the request's arrival. `usage` is None if no answer began;
+    once it is `settled`, it is `estimated` as far as the provider did not tell it. `whole`: the
+    answer came to its end. `model_answered` and `finish_reason` are the provider's words, empty if
+    it said none, and of the first choice. `booked`: the usage ledger has it.
     """
 
     model_asked: str
@@ -22,11 +29,52 @@ class ChatRecord:
     target: Target | None = None
     usage: TokenUsage | None = None
     estimated: bool = False
-    events: int = 0
     whole: bool = False
     overhead_s: float | None = None
     first_token_s: float | None = None
     total_s: float = 0.0
+    who: Principal = ANYONE
+    request_id: str = ""
+    session_id: str = ""
+    operation: Operation = Operation.CHAT
+    model_answered: str = ""
+    finish_reason: str = ""
+    started: float = field(default_factory=time.perf_counter)
+    settled: Settled | None = None
+    booked: bool = False
+
+    @property
+    def cost_micro_dollars(self) -> int | None:
+        """What the answer cost; None if nobody knows."""
+        if self.target is None or self.usage is None:
+            return None
+        # Of a model without a price nothing, or what such a model is set to count for.
+        known = self.target.cost_of(self.usage)
+        cost = known if self.settled is None else self.settled.cost_micro_dollars
+        return cost if cost or self.target.price else None
+
+    def saw(self, chunk: ChatChunk) -> None:
+        """Notes what a piece of the answer tells of it."""
+        self.usage = chunk.usage or self.usage
+        for event in chunk.events:
+            if not self.model_answered and isinstance(model := event.get("model"), str):
+                self.model_answered = model
+            choices = event.get("choices")
+            if isinstance(choices, list) and choices:
+                self.finish_reason = _finish(choices) or self.finish_reason
+
+
+def record_of(request: ChatRequest, wishes: CallWishes) -> ChatRecord:
+    """A record of a chat that begins."""
+    told = request.fields.get("session_id") if "session_id" in request.own_fields else None
+    return ChatRecord(
+        request.model,
+        request.stream,
+        who=wishes.who,
+        request_id=wishes.request_id,
+        session_id=told if isinstance(told, str) else wishes.session_id or "",
+        operation=request.operation,
+    )
 
 
 class ChatObserver(Protocol):
@@ -36,6 +84,43 @@ class ChatObserver(Protocol):
         """A chat enters."""
         ...
 
+    def chat_answered(self, record: ChatRecord) -> None:
+        """The end of the answer is known and will be told to the caller next; `total_s` is the time
+        until now. Only of answers that have a recognisable end. Must not block and must not raise.
+        """
+        ...
+
     def chat_finished(self, record: ChatRecord) -> None:
         """A chat has ended, in whatever way. Must not block and must not raise."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Observers:
+    """Several as one."""
+
+    observers: Sequence[ChatObserver]
+
+    def chat_started(self) -> None:
+        """See `ChatObserver`."""
+        for observer in self.observers:
+            observer.chat_started()
+
+    def chat_answered(self, record: ChatRecord) -> None:
+        """See `ChatObserver`."""
+        for observer in self.observers:
+            observer.chat_answered(record)
+
+    def chat_finished(self, record: ChatRecord) -> None:
+        """See `ChatObserver`."""
+        for observer in self.observers:
+            observer.chat_finished(record)
+
+
+def _finish(choices: Sequence[Json]) -> str:
+    for choice in choices:
+        # Of a provider's JSON nothing is sure.
+        if isinstance(choice, dict) and choice.get("index") in (0, None):
+            reason = choice.get("finish_reason")
+            return reason if isinstance(reason, str) else ""
+    return ""

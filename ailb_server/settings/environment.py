@@ -10,11 +10,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from ailb_server.settings.base_url import BaseUrl
 from ailb_server.settings.header_text import header_value
 from ailb_server.settings.loopback import is_loopback
-from ailb_server.settings.providers import ContextTokens, Strategy
+from ailb_server.settings.providers import MAX_PRICE_MICRO_DOLLARS, ContextTokens, Strategy
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Names = Annotated[tuple[str, ...], NoDecode]
+UnknownPriceSetting = (
+    Literal["allow", "deny"] | Annotated[int, Field(ge=0, le=MAX_PRICE_MICRO_DOLLARS)]
+)
 MIN_SECRET = 24
 
 _PATH = re.compile(r"[/~.\\]|[A-Za-z]:[/\\]")
@@ -55,7 +58,8 @@ class Settings(BaseSettings):
     )
     ailb_data_dir: Path | None = Field(
         None,
-        description="Where `ailb up` keeps its Postgres. Default: `~/.local/share/ailb`.",
+        description="Where `ailb up` keeps its Postgres, and the journal of usage is. Default:"
+        " `~/.local/share/ailb`.",
     )
 
     require_api_key: bool | None = Field(
@@ -89,6 +93,24 @@ class Settings(BaseSettings):
         default=False,
         description="`GET /metrics` on the REST port and its RPC need no key. Else they need one"
         " with the role admin; `METRICS_PORT` never asks for one.",
+    )
+
+    limit_burst_s: Annotated[float, Field(ge=1, le=3600)] = Field(
+        60,
+        description="How many seconds' worth of a key's or tenant's requests or tokens a minute may"
+        " come at once, after a pause. 60, as OpenAI has it: a minute's.",
+    )
+    limits_outage: Literal["allow", "deny"] = Field(
+        "allow",
+        description="What happens to requests of keys with limits or budgets while Postgres is away"
+        " and what this instance holds of them is used up: `allow` lets them in and counts them in"
+        " a metric, `deny` refuses them with 503.",
+    )
+    unknown_price: UnknownPriceSetting = Field(
+        "allow",
+        description="Requests of keys with budgets to a model without a price: `allow` counts them"
+        " as free, and in a metric; `deny` refuses them; a number is their price in micro-dollars"
+        " for a million tokens.",
     )
 
     openai_api_key: SecretStr | None = Field(
@@ -199,6 +221,17 @@ class Settings(BaseSettings):
     )
     database_connect_timeout_s: Seconds = Field(
         30, description="How long a start waits for Postgres before it gives up."
+    )
+
+    usage_journal_dir: Path | None = Field(
+        None,
+        description="Directory, on this machine's disk, where rows of the usage ledger wait until"
+        " Postgres has them. Instances may share it. Default: `usage` in `AILB_DATA_DIR`.",
+    )
+    usage_journal_max_mb: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        512,
+        description="MiB that may wait there, for about 2,000 requests each. Further rows are lost,"
+        " which the log and `ailb_usage_lost_rows_total` tell.",
     )
 
     enable_memory: bool = Field(

@@ -19,6 +19,7 @@ from ailb_server.settings.header_text import sendable
 _MICRO = 1_000_000
 # Dollars for a million tokens: a hundred times the dearest model there is; more is a slip.
 MAX_PRICE = 10_000.0
+MAX_PRICE_MICRO_DOLLARS = 10_000 * _MICRO
 Dollars = Annotated[float, Field(ge=0, le=MAX_PRICE)]
 Limit = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Strategy: TypeAlias = Literal[

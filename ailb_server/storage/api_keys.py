@@ -28,7 +28,11 @@ _COLUMNS = """
 k.id, k.tenant_id, t.name AS tenant, k.name, k.role, k.prefix, k.previous_prefix,
 k.previous_expires_at, k.allowed_models, k.allowed_collections, k.requests_per_minute,
 k.tokens_per_minute, k.max_concurrent, k.monthly_budget_micro_dollars, k.metadata, k.version,
-k.created_at, k.updated_at, k.expires_at, k.revoked_at
+k.created_at, k.updated_at, k.expires_at, k.revoked_at,
+t.requests_per_minute AS tenant_requests_per_minute,
+t.tokens_per_minute AS tenant_tokens_per_minute,
+t.max_concurrent AS tenant_max_concurrent,
+t.monthly_budget_micro_dollars AS tenant_monthly_budget_micro_dollars
 """
 _FROM = "FROM api_keys k JOIN tenants t ON t.id = k.tenant_id"
 _FIND = f"""
@@ -201,12 +205,7 @@ def _key(row: Row) -> ApiKey:
             name=row["name"],
             allowed_models=tuple(row["allowed_models"]),
             allowed_collections=tuple(row["allowed_collections"]),
-            limits=KeyLimits(
-                row["requests_per_minute"],
-                row["tokens_per_minute"],
-                row["max_concurrent"],
-                row["monthly_budget_micro_dollars"],
-            ),
+            limits=_limits(row),
             expires_at=_seconds(row["expires_at"]),
             metadata=json.loads(row["metadata"]),
         ),
@@ -217,6 +216,16 @@ def _key(row: Row) -> ApiKey:
         revoked_at=_seconds(row["revoked_at"]),
         previous_prefix=row["previous_prefix"],
         previous_expires_at=_seconds(row["previous_expires_at"]),
+        tenant_limits=_limits(row, "tenant_"),
+    )
+
+
+def _limits(row: Row, prefix: str = "") -> KeyLimits:
+    return KeyLimits(
+        row[f"{prefix}requests_per_minute"],
+        row[f"{prefix}tokens_per_minute"],
+        row[f"{prefix}max_concurrent"],
+        row[f"{prefix}monthly_budget_micro_dollars"],
     )
 
 

@@ -19,10 +19,12 @@ from docs.generator.schema import Schema, default, table, takes
 _SECTIONS = {
     "host": "Addresses, names, logs",
     "require_api_key": "Callers and their keys",
+    "limit_burst_s": "Limits and budgets",
     "openai_api_key": "Providers",
     "routing_strategy": "Routing and time limits",
     "max_concurrent_requests": "Load and ending",
     "database_url": "Postgres",
+    "usage_journal_dir": "Usage",
     "enable_memory": "Memory and knowledge",
 }
 

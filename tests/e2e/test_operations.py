@@ -97,6 +97,7 @@ async def test_health_tells_each_part(odd_names: Stack) -> None:
         "store": "HEALTH_STATE_OK",
         "embedder": "HEALTH_STATE_OK",
         "memory": "HEALTH_STATE_OK",
+        "usage": "HEALTH_STATE_OK",
     }
 
 

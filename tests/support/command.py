@@ -27,10 +27,11 @@ class Ailb:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ailb_server", *arguments],
             cwd=directory,
-            # No test fetches a model.
+            # No test fetches a model, or leaves a journal in somebody's home.
             env={
                 **clean,
                 "EMBEDDING_BACKEND": "none",
+                "USAGE_JOURNAL_DIR": str(directory / "usage"),
                 **{name: str(value) for name, value in (environment or {}).items()},
             },
             stdout=subprocess.PIPE,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
@@ -60,6 +61,7 @@ class Stack:
         extra: tuple[ProviderSettings, ...] = (),
     ) -> None:
         self.dsn = database_url
+        self._stack = ExitStack()
         self.upstreams = {name: Upstream(name) for name in upstreams}
         short = {
             "connect_timeout_s": 1,
@@ -71,11 +73,11 @@ class Stack:
             # A process of half a second's start for each stack; tests that need it ask for it.
             "embedding_backend": "none",
             "require_api_key": False,
+            "usage_journal_dir": self._stack.enter_context(TemporaryDirectory()),
         }
         self._settings = Settings.model_validate({**short, **(settings or {})})
         self._aliases = aliases or {}
         self._extra = extra
-        self._stack = ExitStack()
         self.loop = LoopThread()
         self.grpc = ""
         self.rest = ""

@@ -82,11 +82,15 @@ class Observer:
     """Keeps what it is told."""
 
     started: int = 0
+    answered: list[ChatRecord] = field(default_factory=list)
     records: list[ChatRecord] = field(default_factory=list)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
 
     def chat_started(self) -> None:
         self.started += 1
+
+    def chat_answered(self, record: ChatRecord) -> None:
+        self.answered.append(record)
 
     def chat_finished(self, record: ChatRecord) -> None:
         self.records.append(record)

@@ -1,0 +1,147 @@
+"""Lets requests in by their callers' limits and budgets, and settles what they came to."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ailb_server.access.bucket import Bucket
+from ailb_server.access.leases import Leases, ShortageError
+from ailb_server.domain.admission import Admitted, Settled
+from ailb_server.domain.chat import ChatChunk, ChatRequest
+from ailb_server.domain.errors import PermissionDeniedError, StorageUnavailableError
+from ailb_server.domain.limits import Quantity
+from ailb_server.domain.principal import Principal
+from ailb_server.domain.target import Price, Target
+from ailb_server.pipeline.accounts import Account, Accounts
+from ailb_server.pipeline.rate_headers import rate_headers, refusal
+from ailb_server.pipeline.settling import Seen
+from ailb_server.routing.facts import RequestFacts
+from ailb_server.spend.reservation import Pricing
+
+# The prices of all targets that a model's name may be routed to; None is a price not known.
+Prices = Callable[[str], Sequence[Price | None]]
+
+
+class AdmissionObserver(Protocol):
+    """Who is told of what limits did; must not block and must not raise."""
+
+    def refused(self, scope: str, quantity: str) -> None:
+        """A request beyond a limit."""
+        ...
+
+    def unchecked(self, *, allowed: bool) -> None:
+        """A request whose limits could not be checked: the store is away."""
+        ...
+
+    def unpriced(self) -> None:
+        """A request within a budget whose price is not known."""
+        ...
+
+
+@dataclass(slots=True)
+class Running:
+    """See `domain.admission.Admitted`. `charges` is what was taken for it."""
+
+    seen: Seen
+    leases: Leases
+    account: Account
+    charges: Sequence[tuple[Bucket, int]]
+
+    @property
+    def headers(self) -> Sequence[tuple[str, str]]:
+        """See `Admitted`."""
+        return rate_headers(self.account, self.leases.clock())
+
+    def saw(self, chunk: ChatChunk) -> None:
+        """See `Admitted`."""
+        self.seen.saw(chunk)
+
+    def ended(self) -> None:
+        """See `Admitted`."""
+        self.seen.ended()
+
+    def settle(self, target: Target | None) -> Settled:
+        """See `Admitted`."""
+        settled = self.seen.settle(target)
+        used = {
+            Quantity.TOKENS: settled.usage.prompt + settled.usage.completion,
+            Quantity.MONEY: settled.cost_micro_dollars,
+            Quantity.SLOTS: 0,
+        }
+        charges, self.charges = self.charges, ()
+        for bucket, amount in charges:
+            if bucket.limit.quantity in used:
+                self.leases.release(bucket, amount, used[bucket.limit.quantity])
+        return settled
+
+
+@dataclass(slots=True)
+class LimitedAdmission:
+    """An `Admission`. With `outage_denies`, what cannot be checked is refused with 503; else let
+    in. It is checked, also without the store, as long as what is leased lasts."""
+
+    accounts: Accounts
+    leases: Leases
+    pricing: Pricing
+    prices: Prices
+    observer: AdmissionObserver
+    outage_denies: bool = False
+
+    async def admit(self, who: Principal, request: ChatRequest) -> Admitted:
+        """See `Admission`."""
+        seen = Seen(request, self.pricing)
+        account = self.accounts.of(who)
+        if account is None:
+            return seen
+        charges = self._charges(account, request, seen.facts)
+        if not self.leases.taken(charges):
+            try:
+                await self.leases.acquire(charges)
+            except ShortageError as shortage:
+                limit = shortage.bucket.limit
+                self.observer.refused(limit.scope, limit.quantity.value)
+                raise refusal(shortage, account, self.leases.clock()) from None
+            except StorageUnavailableError:
+                charges = self._unchecked(charges)
+        return Running(seen, self.leases, account, charges)
+
+    def _unchecked(self, charges: list[tuple[Bucket, int]]) -> list[tuple[Bucket, int]]:
+        """What runs and what it costs is counted all the same; rates are let go."""
+        self.observer.unchecked(allowed=not self.outage_denies)
+        if self.outage_denies:
+            raise StorageUnavailableError(
+                "This key's limits cannot be checked now: the store is unavailable.",
+                retry_after_s=1,
+            )
+        held = [(bucket, amount) for bucket, amount in charges if not bucket.limit.per_minute]
+        self.leases.force(held)
+        return held
+
+    def _charges(
+        self, account: Account, request: ChatRequest, facts: RequestFacts
+    ) -> list[tuple[Bucket, int]]:
+        charges = [(bucket, 1) for bucket in account.requests]
+        charges += [(bucket, 1) for bucket in account.slots]
+        if account.tokens:
+            tokens = facts.prompt_tokens + facts.max_output_tokens
+            # A request beyond the whole burst goes when all of it is there, else it never would;
+            # what it uses beyond that is a debt.
+            charges += [(b, min(tokens, b.limit.cap)) for b in account.tokens]
+        if account.money:
+            cost = self._worst(request, facts)
+            charges += [(bucket, cost) for bucket in account.money]
+        return charges
+
+    def _worst(self, request: ChatRequest, facts: RequestFacts) -> int:
+        prices = self.prices(request.model)
+        if None in prices:
+            unknown = self.pricing.unknown
+            if unknown.denied:
+                raise PermissionDeniedError(
+                    f"The price of `{request.model[:256]}` is not known, and this key has a budget."
+                    " Its operator sets a price in the file, or UNKNOWN_PRICE.",
+                    param="model",
+                )
+            if unknown.price is None:
+                self.observer.unpriced()
+        return self.pricing.worst(facts.prompt_tokens, facts.max_output_tokens, prices)

@@ -1,0 +1,1 @@
+"""Integration tests of limits and budgets, on a real Postgres."""
