@@ -30,7 +30,8 @@ class Tally:
             self._completion_tokens = chunk.usage.completion
         for event in chunk.events:
             for choice in _objects(event.get("choices")):
-                if choice.get("index") in {0, None}:
+                # Not `in {0, None}`: a provider may send what cannot be hashed.
+                if choice.get("index") is None or choice["index"] == 0:
                     self._add_choice(choice)
 
     def said(self, target: Target) -> Said:

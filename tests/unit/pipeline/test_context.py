@@ -180,6 +180,13 @@ async def test_tool_calls_are_remembered() -> None:
     ]
 
 
+async def test_odd_answers_are_remembered_as_far_as_they_make_sense() -> None:
+    memory = Memory()
+    odd: Any = {"choices": [{"index": [0], "delta": {"content": "no"}}, 7, {"delta": "x"}]}
+    await Run(ChatChunk((odd,), b"x"), last("yes"), memory=memory).read(asking(session_id="s"))
+    assert memory.kept[0].said.message["content"] == "yes"
+
+
 @pytest.mark.parametrize("session_id", ["", "a/b", "x" * 257, "a\nb"])
 async def test_an_unfit_session_is_refused(session_id: str) -> None:
     with pytest.raises(InvalidRequestError) as raised:
