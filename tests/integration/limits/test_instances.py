@@ -36,7 +36,9 @@ async def rush(
     """All at once, in turns on the instances."""
     turns = itertools.islice(itertools.cycle(found), requests)
     tries = [one.try_in(who, answer_of(tokens)) for one in turns]
-    return parted(await asyncio.gather(*tries))
+    results = parted(await asyncio.gather(*tries))
+    assert not any(one.seen.let_in for one in found), "the store was there"
+    return results
 
 
 @pytest.mark.parametrize("count", [1, 4])

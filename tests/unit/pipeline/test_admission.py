@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from ailb_server.access.leases import EngineRules, Leases
+from ailb_server.access.leases import Leases
 from ailb_server.domain.chat import ChatChunk, TokenUsage
 from ailb_server.domain.errors import (
     BudgetExceededError,
@@ -91,7 +91,7 @@ async def desk(
 ) -> AsyncIterator[Desk]:
     # Time stands still: nothing is refilled.
     told, store = Told(), MemoryLimits(lambda: NOVEMBER)
-    leases = Leases(store, told, rules=EngineRules(wait_s=0.5), clock=lambda: 1000.0)
+    leases = Leases(store, told, clock=lambda: 1000.0)
     leases.start()
     admission = LimitedAdmission(
         Accounts(leases, wall=wall),
