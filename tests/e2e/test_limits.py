@@ -52,7 +52,9 @@ def test_headers_and_a_429(limited: Stack, stream: bool) -> None:  # noqa: FBT00
     first, last = told[0][1], told[3][1]
     assert first["x-ratelimit-limit-tokens"] == "100000"
     assert first["x-ratelimit-limit-requests"] == "3"
-    assert first["x-ratelimit-reset-requests"] == "20s"
+    assert first["x-ratelimit-reset-requests"] == "20s" or first[
+        "x-ratelimit-reset-requests"
+    ].startswith("19.")
     assert 1 <= int(last["retry-after"]) <= 20
     assert json.loads(told[3][2])["error"]["code"] == "rate_limit_exceeded"
     with openai_client(limited, secret) as client, pytest.raises(openai.RateLimitError):
