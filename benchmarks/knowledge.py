@@ -133,7 +133,7 @@ async def _query(
     narrowed = replace(question, filter={"tenth": place // 10 % 10})
     samples.filtered.append(await _took(lambda: retriever.search(_TENANT, narrowed)))
     collection = await rows.collection(_TENANT, chosen.name)
-    near, _ = await rows.nearest(collection, vector, limit=50, named=(), metadata={})
+    near = await rows.nearest(collection, vector, limit=50, metadata={})
     exact = set(await _ids(store, f"({_ORDER}) + 0", chosen, vector))
     found = exact & {chunk.chunk_id for chunk in near[:_NEAREST]}
     samples.recalls.append(len(found) / len(exact))

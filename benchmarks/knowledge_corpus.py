@@ -41,6 +41,13 @@ CLASSES = (
     SizeClass(44, 10),
 )
 
+_INSERT = """
+INSERT INTO collections (id, tenant_id, name, embedding_model, embedding_dimension,
+                         embedding_normalised, chunk_size, chunk_overlap, document_count,
+                         passage_count)
+OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, 1000, 100, $7, $8)
+"""
+
 
 class Corpus:
     """Draws collections. Vectors have a spectrum that falls as that of text embeddings does, and
@@ -151,9 +158,7 @@ async def _copy(connection: asyncpg.Connection, made: Loaded, first_document: in
     chunks = len(made.texts)
     documents = -(-chunks // _CHUNKS_OF_DOCUMENT)
     await connection.execute(
-        "INSERT INTO collections (id, tenant_id, name, embedding_model, embedding_dimension,"
-        " embedding_normalised, chunk_size, chunk_overlap, document_count, passage_count)"
-        " OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, 1000, 100, $7, $8)",
+        _INSERT,
         made.id,
         _TENANT,
         made.name,

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from ailb_server.access.bucket import LeaseRules
 from ailb_server.access.leases import Leases
 from ailb_server.domain.admission import Admitted
-from ailb_server.domain.chat import ChatChunk, ChatRequest, TokenUsage
+from ailb_server.domain.chat import ChatRequest, TokenUsage
 from ailb_server.domain.errors import AilbError
 from ailb_server.domain.principal import KeyLimits, Principal
 from ailb_server.domain.target import Price, Target
@@ -107,9 +107,7 @@ class Instance:
         """What runs ends, at so many dollars each."""
         target, settled = Target("p", "m", price=PRICE), len(self.running)
         for one in self.running:
-            one.saw(ChatChunk((), b"", TokenUsage(completion=tokens)))
-            one.ended()
-            one.settle(target)
+            one.settle(target, TokenUsage(completion=tokens))
         self.running.clear()
         return {"settled": settled}
 
@@ -135,14 +133,12 @@ class Instance:
     async def cpu(self, rounds: int, who: Principal) -> float:
         """Microseconds of CPU that one request's admission and settlement take."""
         request, target = asking(100), Target("p", "m", price=PRICE)
-        said = ChatChunk((), b"x" * 600, TokenUsage(20, 10))
+        said = TokenUsage(20, 10)
         begin = time.process_time_ns()
         for n in range(rounds):
             one = await self.admission.admit(who, request)
             headers = one.headers
-            one.saw(said)
-            one.ended()
-            one.settle(target)
+            one.settle(target, said)
             if n % 100 == 0:
                 await asyncio.sleep(0)
             del headers

@@ -149,8 +149,14 @@ def upstream(port: int, directory: Path) -> Program:
     return Program(Command("the upstream", arguments, directory), directory / "upstream.log")
 
 
-def ailb(ports: tuple[int, int], upstream_port: int, directory: Path) -> Program:
-    """`ailb up` on a data directory of its own; `ports` are those of REST and of gRPC."""
+def ailb(
+    ports: tuple[int, int],
+    upstream_port: int,
+    directory: Path,
+    settings: Mapping[str, str] | None = None,
+) -> Program:
+    """`ailb up` on a data directory of its own; `ports` are those of REST and of gRPC, `settings`
+    further variables."""
     environment = {
         "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream_port}/v1",
         "HTTP_PORT": str(ports[0]),
@@ -159,6 +165,7 @@ def ailb(ports: tuple[int, int], upstream_port: int, directory: Path) -> Program
         "DRAIN_TIMEOUT_S": "5",
         # A first start would fetch the model meanwhile.
         "EMBEDDING_BACKEND": "none",
+        **(settings or {}),
     }
     arguments = ["-m", "ailb_server", "up"]
     return Program(Command("AILB", arguments, directory, environment), directory / "ailb.log")

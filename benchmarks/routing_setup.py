@@ -107,7 +107,7 @@ def _use_once(router: Router) -> None:
     for seat in plan.order:
         with router.ledger.attempt(seat, plan.facts) as attempt:
             attempt.answered()
-        attempt.used(_USAGE, 0)
+        attempt.used(_USAGE)
 
 
 def _unseen(_target: Target, _seconds: float, _failure: str | None) -> None:

@@ -4,10 +4,14 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from ailb_server.api.edge import REQUEST_ID_KEY, Call
+from ailb_server.domain.chat import OWN_FIELDS
 from ailb_server.domain.context import Source
 from ailb_server.pipeline.chat import ChatAnswer
 
 _MAX_SOURCES = 1024
+# As many and as long as a response header bears.
+MAX_IGNORED = 32
+_MAX_NAME = 64
 
 
 def answer_metadata(
@@ -23,8 +27,9 @@ def answer_metadata(
         ("x-ailb-model", _printable(answer.target.model)),
         ("x-ailb-overhead-ms", f"{answer.overhead_s * 1000:.2f}"),
     ]
-    if ignored := answer.ignored.union(untold):
-        metadata.append(("x-ailb-ignored-params", ",".join(sorted(ignored))))
+    ignored = sorted({*map(_name, answer.ignored), *map(_name, untold)})[:MAX_IGNORED]
+    if told := sorted({*ignored, *answer.ignored & OWN_FIELDS}):
+        metadata.append(("x-ailb-ignored-params", ",".join(told)))
     if answer.degraded:
         metadata.append(("x-ailb-degraded", ",".join(answer.degraded)))
     if answer.sources:
@@ -43,6 +48,11 @@ def _compact(sources: Sequence[Source]) -> str:
             return f"{told}, ..."
         told = f"{told}, {one}" if told else one
     return told
+
+
+def _name(param: str) -> str:
+    """A caller chooses the names of unknown parameters; the header is a list."""
+    return _printable(param)[:_MAX_NAME].replace(",", "_")
 
 
 def _printable(value: str) -> str:

@@ -12,7 +12,12 @@ import orjson
 from ailb_server.api import errors
 from ailb_server.api.anthropic_wire_stream import sse
 from ailb_server.domain.chat import Json
-from ailb_server.domain.errors import AilbError, Reason, UpstreamRejectedError
+from ailb_server.domain.errors import (
+    AilbError,
+    Reason,
+    UpstreamRejectedError,
+    UpstreamUnavailableError,
+)
 
 _OVERLOADED = 529
 _SERVER = "api_error"
@@ -43,11 +48,13 @@ def error_body(error: AilbError, request_id: str) -> bytes:
     """The envelope; a provider's own if it refused the caller's request in this format."""
     if isinstance(error, UpstreamRejectedError) and _is_envelope(error.reply.body):
         return error.reply.body
-    return _envelope(error, str(error), request_id).encode()
+    return _envelope(error, _message(error), request_id).encode()
 
 
 def error_event(error: AilbError, request_id: str) -> bytes:
-    """The last event of a stream whose status is spent."""
+    """The last event of a stream whose status is spent; a provider's own if it sent one."""
+    if isinstance(error, UpstreamUnavailableError) and error.event:
+        return error.event
     return sse(orjson.loads(error_body(error, request_id)))
 
 
@@ -58,6 +65,13 @@ def rest_metadata(error: AilbError, request_id: str) -> list[tuple[str, str]]:
         (errors.HTTP_STATUS_KEY, str(http_status(error))),
         (errors.ERROR_BODY_KEY, _envelope(error, message, request_id)),
     ]
+
+
+def _message(error: AilbError) -> str:
+    """With the words that tell callers of this API, which has no type for it, of a long prompt."""
+    if error.reason is Reason.CONTEXT_LENGTH_EXCEEDED:
+        return f"prompt is too long: {error}"
+    return str(error)
 
 
 def _envelope(error: AilbError, message: str, request_id: str) -> str:

@@ -1,7 +1,7 @@
 """`ailb.anthropic.v1.AnthropicService`: Anthropic's Messages format over the pipeline."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import Any, TypeAlias
 
 import grpc
@@ -16,7 +16,9 @@ from ailb_server.api.anthropic_wire_answer import message_body
 from ailb_server.api.anthropic_wire_request import MessagesRequest, parse_messages_request
 from ailb_server.api.anthropic_wire_stream import StreamWriter
 from ailb_server.api.call_wishes import call_wishes
-from ailb_server.api.edge import REQUEST_ID_KEY, Call, current_call, interruption
+from ailb_server.api.edge import REQUEST_ID_KEY, Call, Refusals, current_call, interruption
+from ailb_server.api.heartbeat import Heartbeat
+from ailb_server.api.response import EVENT_STREAM, Response
 from ailb_server.domain.errors import AilbError
 from ailb_server.pipeline.chat import ChatAnswer, ChatPipeline
 from ailb_server.pipeline.counting import TokenCounting
@@ -24,63 +26,89 @@ from ailb_server.pipeline.counting import TokenCounting
 # The header in which the official SDK looks for it.
 ANTHROPIC_REQUEST_ID_KEY = "request-id"
 _JSON = "application/json"
-_SSE = "text/event-stream; charset=utf-8"
+# A ping may stand anywhere among the events: the official SDK (anthropic 2.11, `_streaming.py`)
+# skips it before `message_start` too.
+_PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, HttpBody]
 
 
 class AnthropicService(pb_grpc.AnthropicServiceServicer):
-    """Relays messages to Anthropic providers byte for byte, and translates for all others."""
+    """Relays messages to Anthropic providers byte for byte, and translates for all others.
 
-    def __init__(self, pipeline: ChatPipeline, counting: TokenCounting) -> None:
+    A stream that says nothing for `heartbeat_s` (HEARTBEAT_S unless given) gets a `ping`, before
+    its first event too: see `OpenAIService`.
+    """
+
+    def __init__(
+        self,
+        pipeline: ChatPipeline,
+        counting: TokenCounting,
+        heartbeat_s: float | None = None,
+    ) -> None:
         self._pipeline = pipeline
         self._counting = counting
+        self._heartbeat_s = heartbeat_s
 
     @override
     async def CreateMessage(
         self, request: pb.CreateMessageRequest, context: Context
     ) -> AsyncIterator[HttpBody]:
         """A REST caller gets errors as Anthropic writes them, a gRPC caller as gRPC does."""
-        call = current_call.get()
-        begun, failure = False, None
+        call, response = current_call.get(), Response(context)
+        failure = None
         try:
-            asked = parse_messages_request(request.body.data, _headers(context))
-            content_type = _SSE if asked.chat.stream else _JSON
-            with interruption(call):
-                async with (
-                    self._pipeline.open(asked.chat, call_wishes(context)) as answer,
-                    aclosing(_written(asked, answer)) as pieces,
-                ):
-                    async for translated, wire in pieces:
-                        if not begun:
-                            begun = True
-                            metadata = _answered(call, asked, answer, translated=translated)
-                            await context.send_initial_metadata(metadata)
-                        yield HttpBody(content_type=content_type, data=wire)
+            with Refusals(call):
+                asked = parse_messages_request(request.body.data, _headers(context))
+            async with aclosing(self._answered(asked, response, context)) as bodies:
+                async for body in bodies:
+                    yield body
         except Exception as error:
             if not call.rest:
                 raise
             failure = errors.as_ailb_error(error, call.request_id)
         if failure is None:
             return
-        if begun:
-            event = anthropic_errors.error_event(failure, call.request_id)
-            yield HttpBody(content_type=_SSE, data=event)
+        if await response.begin(_failed(call, failure)):
+            yield _error(call, failure)
         else:
-            yield await _refusal(call, failure, context)
+            event = anthropic_errors.error_event(failure, call.request_id)
+            yield HttpBody(content_type=EVENT_STREAM, data=event)
+
+    async def _answered(
+        self, asked: MessagesRequest, response: Response, context: Context
+    ) -> AsyncGenerator[HttpBody, None]:
+        call, stream = current_call.get(), asked.chat.stream
+        heart = Heartbeat(lambda: response.beat(_ids(call), _PING), self._heartbeat_s)
+        async with heart.running() if stream else nullcontext():
+            with interruption(call):
+                async with (
+                    self._pipeline.open(asked.chat, call_wishes(context)) as answer,
+                    aclosing(_written(asked, answer)) as pieces,
+                ):
+                    async for translated, wire in pieces:
+                        await heart.pause()
+                        if not response.begun:
+                            told = _told(call, asked, answer, translated=translated)
+                            await response.begin(told)
+                        yield HttpBody(content_type=EVENT_STREAM if stream else _JSON, data=wire)
+                        heart.resume()
 
     @override
     async def CountTokens(self, request: pb.CountTokensRequest, context: Context) -> HttpBody:
         """The count of an Anthropic provider, byte for byte; errors as of `CreateMessage`."""
         call = current_call.get()
         try:
-            asked = parse_messages_request(request.body.data, _headers(context))
+            with Refusals(call):
+                asked = parse_messages_request(request.body.data, _headers(context))
             with interruption(call):
                 counted = await self._counting.count(asked.chat, call.principal)
         except Exception as error:
             if not call.rest:
                 raise
-            return await _refusal(call, errors.as_ailb_error(error, call.request_id), context)
+            failure = errors.as_ailb_error(error, call.request_id)
+            await context.send_initial_metadata(_failed(call, failure))
+            return _error(call, failure)
         await context.send_initial_metadata(_ids(call))
         return HttpBody(content_type=_JSON, data=counted)
 
@@ -113,7 +141,7 @@ def _headers(context: Context) -> dict[str, str]:
     return found
 
 
-def _answered(
+def _told(
     call: Call, asked: MessagesRequest, answer: ChatAnswer, *, translated: bool
 ) -> tuple[tuple[str, str], ...]:
     ignored = asked.ignored if translated else ()
@@ -127,13 +155,13 @@ def _ids(call: Call) -> tuple[tuple[str, str], ...]:
     return ((REQUEST_ID_KEY, call.request_id), (ANTHROPIC_REQUEST_ID_KEY, call.request_id))
 
 
-async def _refusal(call: Call, error: AilbError, context: Context) -> HttpBody:
-    """The answer's status and headers are sent; the body is returned."""
-    await context.send_initial_metadata(
-        (
-            *_ids(call),
-            (errors.HTTP_STATUS_KEY, str(anthropic_errors.http_status(error))),
-            *errors.response_metadata(error),
-        )
+def _failed(call: Call, error: AilbError) -> tuple[tuple[str, str], ...]:
+    return (
+        *_ids(call),
+        (errors.HTTP_STATUS_KEY, str(anthropic_errors.http_status(error))),
+        *errors.response_metadata(error),
     )
+
+
+def _error(call: Call, error: AilbError) -> HttpBody:
     return HttpBody(content_type=_JSON, data=anthropic_errors.error_body(error, call.request_id))

@@ -11,6 +11,8 @@ from pydantic_core import from_json, to_json
 
 from ailb_server.domain.chat import ChatChunk, Json, JsonObject, TokenUsage
 from ailb_server.domain.errors import UpstreamUnavailableError
+from ailb_server.domain.json_text import mended
+from ailb_server.domain.thoughts import interleaved
 
 THINKING_BLOCKS = frozenset({"thinking", "redacted_thinking"})
 # Where an answer's thoughts are: there is no name in OpenAI's own format.
@@ -31,9 +33,9 @@ def message_body(chunk: ChatChunk) -> bytes:
     completion = first_object(chunk.events)
     choice = first_object(completion.get("choices"))
     told = object_of(choice.get("message"))
-    content = [*_thoughts(told), *_texts(told)]
     calls = objects_of(told.get("tool_calls"))
-    content += [_tool_use(completion, call, ordinal) for ordinal, call in enumerate(calls)]
+    used = [_tool_use(completion, call, ordinal) for ordinal, call in enumerate(calls)]
+    content = interleaved(_thoughts(told), _texts(told), used)
     reason = stop_reason(
         choice.get("finish_reason"), calls=bool(calls), refusal=bool(told.get("refusal"))
     )
@@ -103,11 +105,6 @@ def native_thoughts(told: JsonObject) -> list[JsonObject]:
     return [block for block in found if block.get("type") in THINKING_BLOCKS]
 
 
-def native(block: JsonObject) -> JsonObject:
-    """The block as Anthropic made it; `index` is what OpenAI's streams added."""
-    return {name: value for name, value in block.items() if name != "index"}
-
-
 def malformed() -> UpstreamUnavailableError:
     """The error for an answer that cannot be said in Anthropic's format."""
     return UpstreamUnavailableError("The provider's answer is malformed.")
@@ -143,7 +140,7 @@ def text_of(values: JsonObject, name: str) -> str:
 
 
 def _thoughts(told: JsonObject) -> list[JsonObject]:
-    blocks = [native(block) for block in native_thoughts(told)]
+    blocks = native_thoughts(told)
     reasoning = reasoning_of(told)
     if not blocks and reasoning:
         # Not Anthropic's, so without a signature that would prove them.
@@ -171,6 +168,7 @@ def _input(arguments: str) -> JsonObject:
     if not arguments.strip():
         return {}
     try:
-        return object_of(from_json(arguments, allow_inf_nan=False, allow_partial=True))
+        text = mended(arguments.encode())
+        return object_of(from_json(text, allow_inf_nan=False, allow_partial=True))
     except ValueError:
         raise malformed() from None

@@ -4,10 +4,9 @@ Source: anthropic 2.11 `types/message_param.py`, `types/tool_use_block_param.py`
 `types/tool_result_block_param.py`, `types/thinking_block_param.py`.
 """
 
-import orjson
-
 from ailb_server.api.anthropic_wire_content import asks, blocks_of, compact, parts_of, text_part
 from ailb_server.domain.chat import Json, JsonObject
+from ailb_server.domain.json_text import exact_dumps
 from ailb_server.domain.request_fields import name_at, object_at, objects_at, refused, text_at
 
 _THINKING = frozenset({"thinking", "redacted_thinking"})
@@ -113,7 +112,7 @@ def _tool_call(block: JsonObject, path: str) -> JsonObject:
     arguments = object_at(block.get("input"), f"{path}.input")
     function = {
         "name": name_at(block.get("name"), f"{path}.name"),
-        "arguments": orjson.dumps(arguments).decode(),
+        "arguments": exact_dumps(arguments).decode(),
     }
     call = name_at(block.get("id"), f"{path}.id")
     return {"id": call, "type": "function", "function": function}

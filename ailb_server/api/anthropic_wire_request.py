@@ -17,13 +17,12 @@ from ailb_server.api.openai_wire import CHAT_TYPES
 from ailb_server.api.request_fields import check_types, model_of, object_of
 from ailb_server.domain.chat import OWN_FIELDS, ChatRequest, Json, JsonObject
 from ailb_server.domain.errors import InvalidRequestError
+from ailb_server.domain.json_text import exact
 from ailb_server.domain.request_fields import object_at, refused, text_at
 
 # What a caller may say to an Anthropic provider beside the body.
 PASSED_HEADERS = frozenset({"anthropic-beta", "anthropic-version"})
 MAX_HEADER = 2048
-MAX_IGNORED = 32
-MAX_NAME = 64
 # OpenAI refuses longer ones: platform.openai.com/docs/api-reference/chat (`safety_identifier`).
 MAX_USER = 64
 
@@ -67,7 +66,7 @@ def parse_messages_request(body: bytes, headers: Mapping[str, str]) -> MessagesR
 
     All else that is wrong is Anthropic's to judge, or `ChatRequest.untranslatable`.
     """
-    asked = object_of(body)
+    asked = exact(body, object_of(body))
     model = model_of(asked)
     own = OWN_FIELDS.intersection(asked)
     check_types({name: asked[name] for name in own | {"stream"} if name in asked}, CHAT_TYPES)
@@ -88,7 +87,7 @@ def parse_messages_request(body: bytes, headers: Mapping[str, str]) -> MessagesR
         headers=passed_headers(headers),
         untranslatable=untranslatable,
     )
-    return MessagesRequest(chat, _named(ignored))
+    return MessagesRequest(chat, tuple(sorted(ignored)))
 
 
 def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -131,12 +130,6 @@ def _fields(asked: JsonObject, ignored: set[str]) -> JsonObject:
         if value is not None:
             fields[name] = value
     return fields
-
-
-def _named(ignored: set[str]) -> tuple[str, ...]:
-    """The names, fit for a header: a caller may have written anything."""
-    names = sorted(ignored)[:MAX_IGNORED]
-    return tuple(name.encode("unicode_escape").decode()[:MAX_NAME] for name in names)
 
 
 def _max_tokens(asked: JsonObject) -> int:

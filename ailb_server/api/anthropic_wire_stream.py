@@ -5,13 +5,10 @@ Source: anthropic 2.11 `types/raw_message_stream_event.py`, `types/raw_content_b
 
 from collections.abc import Iterator
 
-import orjson
-
 from ailb_server.api.anthropic_wire_answer import (
     call_id,
     malformed,
     message_head,
-    native,
     native_thoughts,
     object_of,
     objects_of,
@@ -21,6 +18,8 @@ from ailb_server.api.anthropic_wire_answer import (
     usage_json,
 )
 from ailb_server.domain.chat import ChatChunk, Json, JsonObject, TokenUsage
+from ailb_server.domain.json_text import exact_dumps
+from ailb_server.domain.thoughts import native
 
 
 class StreamWriter:
@@ -143,4 +142,4 @@ class StreamWriter:
 
 def sse(event: JsonObject) -> bytes:
     """One event as Anthropic writes it."""
-    return b"event: %b\ndata: %b\n\n" % (str(event["type"]).encode(), orjson.dumps(event))
+    return b"event: %b\ndata: %b\n\n" % (str(event["type"]).encode(), exact_dumps(event))

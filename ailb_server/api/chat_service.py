@@ -10,7 +10,7 @@ from ailb.v1 import chat_service_pb2 as pb
 from ailb.v1 import chat_service_pb2_grpc as pb_grpc
 from ailb_server.api.answer_metadata import answer_metadata
 from ailb_server.api.call_wishes import call_wishes
-from ailb_server.api.edge import current_call
+from ailb_server.api.edge import Refusals, current_call
 from ailb_server.api.messages import ChunkReader, chat_request, completion_of
 from ailb_server.domain.chat import ChatChunk, JsonObject, TokenUsage
 from ailb_server.pipeline.chat import ChatPipeline
@@ -29,7 +29,8 @@ class ChatService(pb_grpc.ChatServiceServicer):
         self, request: pb.CreateChatCompletionRequest, context: Context
     ) -> pb.CreateChatCompletionResponse:
         """Raises AilbError."""
-        chat = chat_request(request.parameters, stream=False)
+        with Refusals(current_call.get()):
+            chat = chat_request(request.parameters, stream=False)
         async with self._pipeline.open(chat, call_wishes(context)) as answer:
             chunks = [chunk async for chunk in answer.chunks]
             metadata = answer_metadata(current_call.get(), answer)
@@ -42,7 +43,8 @@ class ChatService(pb_grpc.ChatServiceServicer):
         self, request: pb.StreamChatCompletionRequest, context: Context
     ) -> AsyncIterator[pb.StreamChatCompletionResponse]:
         """Raises AilbError, an UpstreamError in the middle of the answer too."""
-        chat = chat_request(request.parameters, stream=True)
+        with Refusals(current_call.get()):
+            chat = chat_request(request.parameters, stream=True)
         reader = ChunkReader()
         async with self._pipeline.open(chat, call_wishes(context)) as answer:
             metadata = answer_metadata(current_call.get(), answer)

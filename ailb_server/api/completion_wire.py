@@ -1,13 +1,7 @@
 """OpenAI's older completion request, from bytes to a domain value. Pure."""
 
-from ailb_server.api.request_fields import (
-    OWN_TYPES,
-    FieldTypes,
-    check_types,
-    model_of,
-    object_of,
-)
-from ailb_server.domain.chat import OWN_FIELDS, ChatRequest, Operation
+from ailb_server.api.request_fields import OWN_TYPES, FieldTypes, request_of
+from ailb_server.domain.chat import ChatRequest, Operation
 
 _TYPES: FieldTypes = {
     # Without one the model begins a document of its own, so it is not required.
@@ -28,16 +22,4 @@ _TYPES: FieldTypes = {
 
 def parse_completion_request(body: bytes) -> ChatRequest:
     """Raises InvalidRequestError, with the fact `param` where a field is at fault."""
-    fields = object_of(body)
-    model = model_of(fields)
-    check_types(fields, _TYPES)
-    options = fields.get("stream_options") or {}
-    return ChatRequest(
-        model=model,
-        stream=bool(fields.get("stream")),
-        include_usage=bool(options.get("include_usage")),
-        body=body,
-        fields=fields,
-        own_fields=OWN_FIELDS.intersection(fields),
-        operation=Operation.COMPLETION,
-    )
+    return request_of(body, _TYPES, Operation.COMPLETION)

@@ -9,7 +9,7 @@ from ailb.v1 import embedding_service_pb2 as pb
 from ailb.v1 import embedding_service_pb2_grpc as pb_grpc
 from ailb_server.api.answer_metadata import answer_metadata
 from ailb_server.api.call_wishes import call_wishes
-from ailb_server.api.edge import current_call
+from ailb_server.api.edge import Refusals, current_call
 from ailb_server.api.messages import embedding_request, embeddings_response
 from ailb_server.domain.errors import UpstreamUnavailableError
 from ailb_server.pipeline.chat import ChatPipeline
@@ -28,7 +28,8 @@ class EmbeddingService(pb_grpc.EmbeddingServiceServicer):
         self, request: pb.CreateEmbeddingsRequest, context: Context
     ) -> pb.CreateEmbeddingsResponse:
         """Raises AilbError."""
-        asked = embedding_request(request.parameters)
+        with Refusals(current_call.get()):
+            asked = embedding_request(request.parameters)
         inputs = len(asked.fields["input"])
         async with self._pipeline.open(asked, call_wishes(context)) as answer:
             events = [event async for chunk in answer.chunks for event in chunk.events]

@@ -2,14 +2,8 @@
 
 from collections.abc import Sequence
 
-from ailb_server.api.request_fields import (
-    OWN_TYPES,
-    FieldTypes,
-    check_types,
-    model_of,
-    object_of,
-)
-from ailb_server.domain.chat import OWN_FIELDS, ChatRequest, Json, Operation
+from ailb_server.api.request_fields import OWN_TYPES, FieldTypes, request_of
+from ailb_server.domain.chat import ChatRequest, Json, Operation
 from ailb_server.domain.errors import InvalidRequestError
 
 _TYPES: FieldTypes = {
@@ -23,22 +17,12 @@ _TYPES: FieldTypes = {
 
 def parse_embedding_request(body: bytes) -> ChatRequest:
     """Raises InvalidRequestError, with the fact `param` where a field is at fault."""
-    fields = object_of(body)
-    model = model_of(fields)
-    check_types(fields, _TYPES)
-    _check_input(fields.get("input"))
-    dimensions = fields.get("dimensions")
+    request = request_of(body, _TYPES, Operation.EMBEDDING)
+    _check_input(request.fields.get("input"))
+    dimensions = request.fields.get("dimensions")
     if dimensions is not None and dimensions < 1:
         raise InvalidRequestError("`dimensions` must be at least 1.", param="dimensions")
-    return ChatRequest(
-        model=model,
-        stream=False,
-        include_usage=False,
-        body=body,
-        fields=fields,
-        own_fields=OWN_FIELDS.intersection(fields),
-        operation=Operation.EMBEDDING,
-    )
+    return request
 
 
 def _check_input(given: Json) -> None:

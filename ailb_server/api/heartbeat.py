@@ -4,17 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+# Below what proxies and load balancers allow a silent connection, which is a minute at least.
+HEARTBEAT_S = 15.0
+
 
 class Heartbeat:
-    """Calls `beat` whenever nothing has flowed for `every_s` seconds.
+    """Calls `beat` whenever nothing has flowed for `every_s` seconds, HEARTBEAT_S unless given.
 
     One timer, and two assignments for each piece that flows: `await pause()` before it is written,
     `resume()` after. Two writes never overlap.
     """
 
-    def __init__(self, beat: Callable[[], Awaitable[None]], every_s: float) -> None:
+    def __init__(self, beat: Callable[[], Awaitable[None]], every_s: float | None = None) -> None:
         self._beat = beat
-        self._every_s = every_s
+        self._every_s = HEARTBEAT_S if every_s is None else every_s
         self._loop = asyncio.get_running_loop()
         self._idle_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -33,11 +36,17 @@ class Heartbeat:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Beats within, from now on."""
+        """Beats within, from now on. An error that leaves it waits for the beat being written: it
+        is to be told behind it."""
         self.resume()
         self._set_timer(self._every_s)
         try:
             yield
+        except Exception:
+            self._idle_since = None
+            if self._beating is not None:
+                await asyncio.wait((self._beating,))
+            raise
         finally:
             if self._timer is not None:
                 self._timer.cancel()

@@ -31,6 +31,7 @@ class ImportRpcs:
     ) -> pb.GetImportResponse:
         """As it is now."""
         status = await self._importing.status(who, request.import_id)
+        who.require_collection(status.collection)
         return pb.GetImportResponse(**{"import": import_message(status)})
 
     async def watch_import(
@@ -39,6 +40,7 @@ class ImportRpcs:
         """Until it has finished."""
         async with aclosing(self._importing.watch(who, request.import_id)) as watched:
             async for status in watched:
+                who.require_collection(status.collection)
                 yield pb.WatchImportResponse(**{"import": import_message(status)})
 
 

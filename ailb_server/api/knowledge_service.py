@@ -17,6 +17,7 @@ from ailb_server.api.messages.knowledge import (
     document_message,
     passage_message,
 )
+from ailb_server.domain.knowledge import Collection
 from ailb_server.domain.principal import Principal
 from ailb_server.knowledge.ports import CatalogueStore
 from ailb_server.knowledge.reindexing import Reindexing
@@ -67,19 +68,23 @@ class KnowledgeService(pb_grpc.KnowledgeServiceServicer):
         self, request: pb.CreateCollectionRequest, context: Context
     ) -> pb.CreateCollectionResponse:
         """Of no embedding model yet: the first import tells it."""
-        made = await self._store.create_collection(_tenant(), new_collection(request))
+        made = await self._store.create_collection(
+            _tenant_of(request.name), new_collection(request)
+        )
         return pb.CreateCollectionResponse(collection=collection_message(made))
 
     @override
     async def ListCollections(
         self, request: pb.ListCollectionsRequest, context: Context
     ) -> pb.ListCollectionsResponse:
-        """One more than the page is read, to know whether there is another page."""
+        """Those that the caller's key may read. One more than the page is fetched, to know whether
+        there is another page."""
         size, after = page_size(request.page_size), page_start(request.page_token)
-        found = await self._store.list_collections(_tenant(), after, size + 1)
+        who = current_call.get().principal
+        found = await self._store.list_collections(who.tenant_id, after, size + 1)
         page = found[:size]
         return pb.ListCollectionsResponse(
-            collections=map(collection_message, page),
+            collections=[collection_message(one) for one in page if who.may_read(one.name)],
             next_page_token=page_token(page[-1].name) if len(found) > size else "",
         )
 
@@ -88,7 +93,9 @@ class KnowledgeService(pb_grpc.KnowledgeServiceServicer):
         self, request: pb.GetCollectionRequest, context: Context
     ) -> pb.GetCollectionResponse:
         """As it is now."""
-        collection = await self._store.collection(_tenant(), request.collection)
+        collection = await self._store.collection(
+            _tenant_of(request.collection), request.collection
+        )
         return pb.GetCollectionResponse(collection=collection_message(collection))
 
     @override
@@ -96,7 +103,7 @@ class KnowledgeService(pb_grpc.KnowledgeServiceServicer):
         self, request: pb.DeleteCollectionRequest, context: Context
     ) -> pb.DeleteCollectionResponse:
         """All of it or nothing."""
-        await self._store.delete_collection(_tenant(), request.collection)
+        await self._store.delete_collection(_tenant_of(request.collection), request.collection)
         return pb.DeleteCollectionResponse()
 
     @override
@@ -104,6 +111,7 @@ class KnowledgeService(pb_grpc.KnowledgeServiceServicer):
         self, request: pb.ImportDocumentsRequest, context: Context
     ) -> pb.ImportDocumentsResponse:
         """See `ImportCalls`."""
+        current_call.get().principal.require_collection(request.collection)
         return await self._imports.import_documents(current_call.get().principal, request)
 
     @override
@@ -127,7 +135,9 @@ class KnowledgeService(pb_grpc.KnowledgeServiceServicer):
     ) -> pb.ListDocumentsResponse:
         """By id."""
         size, after = page_size(request.page_size), page_start(request.page_token)
-        collection = await self._store.collection(_tenant(), request.collection)
+        collection = await self._store.collection(
+            _tenant_of(request.collection), request.collection
+        )
         found = await self._store.list_documents(collection, after, size + 1)
         page = found[:size]
         return pb.ListDocumentsResponse(
@@ -140,7 +150,9 @@ class KnowledgeService(pb_grpc.KnowledgeServiceServicer):
         self, request: pb.GetDocumentRequest, context: Context
     ) -> pb.GetDocumentResponse:
         """As it was imported last."""
-        collection = await self._store.collection(_tenant(), request.collection)
+        collection = await self._store.collection(
+            _tenant_of(request.collection), request.collection
+        )
         document = await self._store.document(collection, request.document_id)
         return pb.GetDocumentResponse(document=document_message(document))
 
@@ -149,7 +161,9 @@ class KnowledgeService(pb_grpc.KnowledgeServiceServicer):
         self, request: pb.DeleteDocumentRequest, context: Context
     ) -> pb.DeleteDocumentResponse:
         """With its passages."""
-        collection = await self._store.collection(_tenant(), request.collection)
+        collection = await self._store.collection(
+            _tenant_of(request.collection), request.collection
+        )
         await self._store.delete_document(collection, request.document_id)
         return pb.DeleteDocumentResponse()
 
@@ -158,7 +172,8 @@ class KnowledgeService(pb_grpc.KnowledgeServiceServicer):
         self, request: pb.SearchPassagesRequest, context: Context
     ) -> pb.SearchPassagesResponse:
         """The best first."""
-        found = await self._retriever.search(_tenant(), knowledge_query(request))
+        tenant_id = _tenant_of(request.collection)
+        found = await self._retriever.search(tenant_id, knowledge_query(request))
         return pb.SearchPassagesResponse(passages=map(passage_message, found.passages))
 
     @override
@@ -166,10 +181,17 @@ class KnowledgeService(pb_grpc.KnowledgeServiceServicer):
         self, request: pb.ReindexCollectionRequest, context: Context
     ) -> AsyncIterator[pb.ReindexCollectionResponse]:
         """Ends when the new vectors serve; a caller who leaves may ask again, and it goes on."""
-        async with aclosing(self._reindexing.run(_tenant(), request.collection)) as progress:
+        tenant_id = _tenant_of(request.collection)
+        async with aclosing(self._reindexing.run(tenant_id, request.collection)) as progress:
             async for told in progress:
                 yield pb.ReindexCollectionResponse(done=told.done, total=told.total)
 
+    async def _found(self, name: str) -> Collection:
+        return await self._store.collection(_tenant_of(name), name)
 
-def _tenant() -> int:
-    return current_call.get().principal.tenant_id
+
+def _tenant_of(collection: str) -> int:
+    """The caller's tenant. Raises PermissionDeniedError if its key may not use the collection."""
+    who = current_call.get().principal
+    who.require_collection(collection)
+    return who.tenant_id

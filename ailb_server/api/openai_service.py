@@ -14,19 +14,18 @@ from ailb_server.api import errors
 from ailb_server.api.answer_metadata import answer_metadata
 from ailb_server.api.call_wishes import call_wishes
 from ailb_server.api.completion_wire import parse_completion_request
-from ailb_server.api.edge import REQUEST_ID_KEY, Call, current_call, interruption
+from ailb_server.api.edge import REQUEST_ID_KEY, Call, Refusals, current_call, interruption
 from ailb_server.api.embedding_wire import parse_embedding_request
 from ailb_server.api.heartbeat import Heartbeat
 from ailb_server.api.openai_wire import parse_chat_request
+from ailb_server.api.response import EVENT_STREAM, Response
 from ailb_server.domain.chat import ChatRequest
 from ailb_server.domain.errors import AilbError
 from ailb_server.pipeline.chat import ChatAnswer, ChatPipeline
 
 _JSON = "application/json"
-_SSE = "text/event-stream; charset=utf-8"
 # A comment, by the format of server-sent events: readers skip it.
 _BEAT = b": keep-alive\n\n"
-HEARTBEAT_S = 15.0
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, HttpBody]
 Parse: TypeAlias = Callable[[bytes], ChatRequest]
@@ -35,11 +34,12 @@ Parse: TypeAlias = Callable[[bytes], ChatRequest]
 class OpenAIService(pb_grpc.OpenAIServiceServicer):
     """Relays requests and answers byte for byte.
 
-    A stream that has begun and says nothing for `heartbeat_s` gets a comment. Not before: until
-    then the status is not spent, and a failure can still be told by it.
+    A stream that says nothing for `heartbeat_s` (HEARTBEAT_S unless given) gets a comment, before
+    its first event too. That spends the status: the headers that tell of the answer are then left
+    out, and a failure is told by an event.
     """
 
-    def __init__(self, pipeline: ChatPipeline, heartbeat_s: float = HEARTBEAT_S) -> None:
+    def __init__(self, pipeline: ChatPipeline, heartbeat_s: float | None = None) -> None:
         self._pipeline = pipeline
         self._heartbeat_s = heartbeat_s
 
@@ -71,52 +71,60 @@ class OpenAIService(pb_grpc.OpenAIServiceServicer):
     async def _relayed(
         self, parse: Parse, data: bytes, context: Context
     ) -> AsyncGenerator[HttpBody, None]:
-        call = current_call.get()
-        begun, failure = False, None
+        call, response = current_call.get(), Response(context)
+        failure = None
         try:
-            request = parse(data)
-            with interruption(call):
-                async with self._pipeline.open(request, call_wishes(context)) as answer:
-                    begun = True
-                    await context.send_initial_metadata(answer_metadata(call, answer))
-                    async with aclosing(self._bodies(request, answer, context)) as bodies:
-                        async for body in bodies:
-                            yield body
+            with Refusals(call):
+                request = parse(data)
+            async with aclosing(self._answered(request, response, context)) as bodies:
+                async for body in bodies:
+                    yield body
         except Exception as error:
             if not call.rest:
                 raise
             failure = errors.as_ailb_error(error, call.request_id)
         if failure is None:
             return
-        if not begun:
-            await context.send_initial_metadata(_failed(call, failure))
-        yield (
-            _error_event(failure)
-            if begun
-            else HttpBody(content_type=_JSON, data=errors.openai_body(failure))
-        )
+        if await response.begin(_failed(call, failure)):
+            yield HttpBody(content_type=_JSON, data=errors.openai_body(failure))
+        else:
+            yield _error_event(failure)
 
-    async def _bodies(
-        self, request: ChatRequest, answer: ChatAnswer, context: Context
+    async def _answered(
+        self, request: ChatRequest, response: Response, context: Context
     ) -> AsyncGenerator[HttpBody, None]:
-        content_type = _SSE if request.stream else _JSON
-        heart = Heartbeat(lambda: context.write(_beat()), self._heartbeat_s)
+        call = current_call.get()
+        heart = Heartbeat(lambda: response.beat(_ids(call), _BEAT), self._heartbeat_s)
         async with heart.running() if request.stream else nullcontext():
-            async for chunk in answer.chunks:
-                # Empty where all that came was usage that the caller did not ask for.
-                if chunk.wire:
+            with interruption(call):
+                async with self._pipeline.open(request, call_wishes(context)) as answer:
                     await heart.pause()
-                    yield HttpBody(content_type=content_type, data=chunk.wire)
+                    await response.begin(answer_metadata(call, answer))
                     heart.resume()
+                    async with aclosing(_bodies(request, answer, heart)) as bodies:
+                        async for body in bodies:
+                            yield body
 
 
-def _beat() -> HttpBody:
-    return HttpBody(content_type=_SSE, data=_BEAT)
+async def _bodies(
+    request: ChatRequest, answer: ChatAnswer, heart: Heartbeat
+) -> AsyncGenerator[HttpBody, None]:
+    content_type = EVENT_STREAM if request.stream else _JSON
+    async for chunk in answer.chunks:
+        # Empty where all that came was usage that the caller did not ask for.
+        if chunk.wire:
+            await heart.pause()
+            yield HttpBody(content_type=content_type, data=chunk.wire)
+            heart.resume()
+
+
+def _ids(call: Call) -> tuple[tuple[str, str], ...]:
+    return ((REQUEST_ID_KEY, call.request_id),)
 
 
 def _failed(call: Call, error: AilbError) -> tuple[tuple[str, str], ...]:
     return (
-        (REQUEST_ID_KEY, call.request_id),
+        *_ids(call),
         (errors.HTTP_STATUS_KEY, str(errors.http_status(error))),
         *errors.response_metadata(error),
     )
@@ -125,4 +133,4 @@ def _failed(call: Call, error: AilbError) -> tuple[tuple[str, str], ...]:
 def _error_event(error: AilbError) -> HttpBody:
     """The status is spent: the stream's last event, without `[DONE]`."""
     line = b" ".join(errors.openai_body(error).splitlines())
-    return HttpBody(content_type=_SSE, data=b"data: " + line + b"\n\n")
+    return HttpBody(content_type=EVENT_STREAM, data=b"data: " + line + b"\n\n")

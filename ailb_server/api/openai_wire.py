@@ -1,13 +1,7 @@
 """OpenAI's chat request, from bytes to a domain value. Pure."""
 
-from ailb_server.api.request_fields import (
-    OWN_TYPES,
-    FieldTypes,
-    check_types,
-    model_of,
-    object_of,
-)
-from ailb_server.domain.chat import OWN_FIELDS, ChatRequest, Json
+from ailb_server.api.request_fields import OWN_TYPES, FieldTypes, request_of
+from ailb_server.domain.chat import ChatRequest, Json
 from ailb_server.domain.errors import InvalidRequestError
 
 # Parameters whose types all providers of the format share; others are the provider's to judge.
@@ -27,19 +21,9 @@ CHAT_TYPES: FieldTypes = {
 
 def parse_chat_request(body: bytes) -> ChatRequest:
     """Raises InvalidRequestError, with the fact `param` where a field is at fault."""
-    fields = object_of(body)
-    model = model_of(fields)
-    check_types(fields, CHAT_TYPES)
-    _check_messages(fields.get("messages"))
-    options = fields.get("stream_options") or {}
-    return ChatRequest(
-        model=model,
-        stream=bool(fields.get("stream")),
-        include_usage=bool(options.get("include_usage")),
-        body=body,
-        fields=fields,
-        own_fields=OWN_FIELDS.intersection(fields),
-    )
+    request = request_of(body, CHAT_TYPES)
+    _check_messages(request.fields.get("messages"))
+    return request
 
 
 def _check_messages(messages: Json) -> None:

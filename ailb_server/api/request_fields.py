@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import orjson
 
-from ailb_server.domain.chat import Json, JsonObject
+from ailb_server.domain.chat import OWN_FIELDS, ChatRequest, Json, JsonObject, Operation
 from ailb_server.domain.errors import InvalidRequestError
 
 _MAX_MODEL_CHARACTERS = 256
@@ -22,6 +22,28 @@ OWN_TYPES: FieldTypes = {
 }
 
 
+def request_of(
+    body: bytes, known: FieldTypes, operation: Operation = Operation.CHAT
+) -> ChatRequest:
+    """A request of OpenAI's format; it streams only if `stream` is `known`.
+
+    Raises InvalidRequestError, with the fact `param` where a field is at fault.
+    """
+    fields = object_of(body)
+    model = model_of(fields)
+    check_types(fields, known)
+    options = fields.get("stream_options") if "stream_options" in known else None
+    return ChatRequest(
+        model=model,
+        stream="stream" in known and bool(fields.get("stream")),
+        include_usage=bool((options or {}).get("include_usage")),
+        body=body,
+        fields=fields,
+        own_fields=OWN_FIELDS.intersection(fields),
+        operation=operation,
+    )
+
+
 def object_of(body: bytes) -> JsonObject:
     """The body's object. Raises InvalidRequestError."""
     if not body.strip():
@@ -30,7 +52,7 @@ def object_of(body: bytes) -> JsonObject:
         fields: Json = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidRequestError(
-            f"The body is not valid JSON (line {error.lineno}, column {error.colno})."
+            f"The body is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})."
         ) from None
     if not isinstance(fields, dict):
         raise InvalidRequestError("The body must be a JSON object.")

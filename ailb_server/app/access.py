@@ -61,7 +61,7 @@ async def open_access(
         CacheRules(ttl_s=settings.key_cache_ttl_s, outage_ttl_s=settings.key_outage_ttl_s),
     )
     closing.push_async_callback(authenticator.close)
-    refusals = Refusals(audit, metrics.refused)
+    refusals = Refusals(audit, metrics.key_refused)
     refusals.start()
     closing.push_async_callback(refusals.close)
     _hear(database_url, authenticator, heard, closing)

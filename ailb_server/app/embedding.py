@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from ailb_server.domain.chat import Operation
 from ailb_server.domain.embedding import Embedder
 from ailb_server.domain.health import PartHealth
 from ailb_server.embedding.link import WorkerLink
@@ -64,7 +65,8 @@ def local_provider(
 
 def local_declaration(provider: LocalProvider) -> Declaration:
     """What the catalogue is told of it."""
-    return Declaration(LOCAL, OWNER, provider, provider.models, chats=False)
+    embeds = frozenset({Operation.EMBEDDING})
+    return Declaration(LOCAL, OWNER, provider, provider.models, operations=embeds)
 
 
 def open_embedders(

@@ -34,6 +34,8 @@ from ailb_server.telemetry.metrics import Metrics
 _FIRST_LISTING_S = 2.0
 # A provider that has told nothing yet is asked again after twice that, and twice again.
 _FIRST_AGAIN_S = 0.25
+# However much a listing is in doubt, it is not asked for more often.
+_LEAST_REFRESH_S = 1.0
 
 # What `Gateway.start` raises when its surroundings do not let it start.
 START_ERRORS = (StoreUnavailableError, MigrationError, PortTakenError, PepperError)
@@ -151,7 +153,7 @@ class Gateway:
         settings = self._settings
         limit = settings.max_concurrent_requests
         gate = None if self._access is None else self._access.gate
-        server = GrpcServer(Edge(limit, gate), services, max_calls=limit)
+        server = GrpcServer(Edge(limit, gate, metrics.refused), services, max_calls=limit)
         bound = await server.start(settings.host, port)
         self._server = server
         self._closing.push_async_callback(server.stop)
@@ -185,7 +187,15 @@ async def _refresh_for_ever(catalogue: Catalogue, every_s: float, first: asyncio
             again_s = min(again_s * 2, every_s)
             await asyncio.sleep(again_s)
         else:
-            await asyncio.sleep(every_s)
+            await _doubted(catalogue, every_s)
+
+
+async def _doubted(catalogue: Catalogue, within_s: float) -> None:
+    """Returns once a listing is in doubt, though not at once: every request may doubt it."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await asyncio.sleep(_LEAST_REFRESH_S)
+            await catalogue.doubted.wait()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

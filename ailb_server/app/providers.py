@@ -14,6 +14,7 @@ from ailb_server.providers.upstream import Timeouts, Upstream
 from ailb_server.routing.catalogue import Declaration
 from ailb_server.routing.dispatcher import DispatchRules
 from ailb_server.routing.limits import ProviderLimits
+from ailb_server.routing.operations import operations_of
 from ailb_server.routing.table import Alias
 from ailb_server.settings import AliasSettings, ProviderSettings, Settings
 from ailb_server.spend.list_prices import list_price_of
@@ -71,6 +72,7 @@ def declaration(
         prices={model: price.price() for model, price in settings.prices.items()},
         capabilities={m: c.capabilities() for m, c in settings.capabilities.items()},
         list_price=list_price_of(str(settings.base_url)) if list_prices else None,
+        operations=operations_of(provider),
     )
 
 
@@ -97,7 +99,11 @@ def aliases(
 
 def dispatch_rules(settings: Settings) -> DispatchRules:
     """The bounds of a request's attempts, all together."""
-    return DispatchRules(total_s=settings.total_timeout_s, queue_s=settings.rate_limit_wait_s)
+    return DispatchRules(
+        total_s=settings.total_timeout_s,
+        queue_s=settings.rate_limit_wait_s,
+        queue_places=settings.rate_limit_queue,
+    )
 
 
 def _timeouts(settings: Settings) -> Timeouts:

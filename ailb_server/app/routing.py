@@ -20,12 +20,14 @@ from ailb_server.app.providers import (
     limits,
     provider_of,
 )
+from ailb_server.domain.errors import Reason
+from ailb_server.domain.target import Target
 from ailb_server.pipeline.chat import ChatPipeline
 from ailb_server.pipeline.counting import TokenCounting
 from ailb_server.pipeline.metering import Metering
 from ailb_server.providers.anthropic import AnthropicProvider
 from ailb_server.routing.catalogue import Catalogue
-from ailb_server.routing.dispatcher import Dispatcher
+from ailb_server.routing.dispatcher import AttemptSeen, Dispatcher
 from ailb_server.routing.ledger import Ledger, LedgerRules
 from ailb_server.routing.router import Router, RouterDefaults
 from ailb_server.settings import Configuration, ProviderSettings
@@ -64,18 +66,28 @@ def open_routing(
     catalogue = Catalogue(declarations, ledger, aliases(configuration.aliases))
     defaults = RouterDefaults(settings.routing_strategy, settings.hedge_after_s)
     router = Router(catalogue, ledger, defaults)
+    seen = _attempt_seen(metrics, catalogue)
     pipeline = ChatPipeline(
         router=router,
-        dispatcher=Dispatcher(providers, ledger, metrics.attempt, dispatch_rules(settings)),
+        dispatcher=Dispatcher(providers, ledger, seen, dispatch_rules(settings)),
         observer=Metering(metrics),
     )
     return OpenRouting(
         catalogue=catalogue,
         pipeline=pipeline,
-        counting=TokenCounting(catalogue, counters),
+        counting=TokenCounting(catalogue, counters, ledger, seen),
         stats=StatsService(settings.routing_strategy, ledger.snapshot, router.decisions.snapshot),
         embedders=open_embedders(settings, local, pipeline, metrics.embedding, closing),
     )
+
+
+def _attempt_seen(metrics: Metrics, catalogue: Catalogue) -> AttemptSeen:
+    def seen(target: Target, seconds: float, failure: str | None) -> None:
+        metrics.attempt(target, seconds, failure)
+        if failure == Reason.MODEL_NOT_FOUND:
+            catalogue.doubt(target.provider)
+
+    return seen
 
 
 def _opened(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ailb_server.cli.server_options import ServerOptions, calls_server
 from ailb_server.cli.terminal import harmless
 
 if TYPE_CHECKING:
@@ -16,21 +17,16 @@ if TYPE_CHECKING:
     from ailb_client import ChatCompletionChunk, Client, Message
 
 
+@calls_server
 def chat(
     text: Annotated[
         str | None, typer.Argument(help="What to ask. Without it: standard input, or a dialogue.")
     ] = None,
     *,
-    target: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="AILB's gRPC server.")
-    ] = "localhost:50051",
     model: Annotated[
         str | None, typer.Option(help="Which model answers; else the first listed.")
     ] = None,
-    api_key: Annotated[
-        str | None, typer.Option(envvar="AILB_API_KEY", help="A key of AILB.", show_default=False)
-    ] = None,
-    tls: Annotated[bool, typer.Option("--tls", help="Encrypts the connection.")] = False,
+    server: ServerOptions,
 ) -> None:
     """Asks a running AILB and prints the answer as it comes; talks on if no question is given.
 
@@ -44,7 +40,7 @@ def chat(
         import ailb_client
 
         question = _question(text)
-        with asyncio.Runner() as runner, _connected(runner, target, api_key, tls=tls) as client:
+        with asyncio.Runner() as runner, _connected(runner, server) as client:
             chosen = model or runner.run(_first_model(client))
             if question is None:
                 _talk(runner, client, chosen)
@@ -69,15 +65,13 @@ def _question(text: str | None) -> str | None:
 
 
 @contextlib.contextmanager
-def _connected(
-    runner: "asyncio.Runner", target: str, api_key: str | None, *, tls: bool
-) -> "Iterator[Client]":
+def _connected(runner: "asyncio.Runner", server: ServerOptions) -> "Iterator[Client]":
     import grpc
 
     import ailb_client
 
-    credentials = grpc.ssl_channel_credentials() if tls else None
-    connection = ailb_client.connect(target, api_key=api_key, credentials=credentials)
+    credentials = grpc.ssl_channel_credentials() if server.tls else None
+    connection = ailb_client.connect(server.target, api_key=server.api_key, credentials=credentials)
     stack = contextlib.AsyncExitStack()
     try:
         yield runner.run(stack.enter_async_context(connection))

@@ -4,15 +4,15 @@ Imports gRPC only once a command is called.
 """
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ailb_server.cli.configured import configured
+from ailb_server.cli.connection import connected
+from ailb_server.cli.server_options import ServerOptions, calls_server
 
 if TYPE_CHECKING:
     from ailb.v1 import api_key_pb2
@@ -39,64 +39,39 @@ Terms = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Server:
-    """Whom the commands ask."""
-
-    target: str
-    api_key: str | None
-    tls: bool
-
-
-@keys.callback()
-def _server(
-    context: typer.Context,
-    *,
-    target: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="AILB's gRPC server.")
-    ] = "localhost:50051",
-    api_key: Annotated[
-        str | None,
-        typer.Option(envvar="AILB_API_KEY", help="A key with the role admin.", show_default=False),
-    ] = None,
-    tls: Annotated[bool, typer.Option("--tls", help="Encrypts the connection.")] = False,
-) -> None:
-    # gRPC reads it as it is imported; its own log would be mixed into the output.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    context.obj = _Server(target, api_key, tls)
-
-
 @keys.command()
+@calls_server
 def create(
-    context: typer.Context,
     name: Annotated[str, typer.Argument(help="Its name, for people.")],
     *,
     tenant: Annotated[str, typer.Option(help="Whom it belongs to; made if missing.")] = "default",
     role: Annotated[str, typer.Option(help="user, admin or module.")] = "user",
     terms: Terms = None,
+    server: ServerOptions,
 ) -> None:
     """Makes a key and prints its secret, which nobody can show again, to standard output."""
     from ailb.v1 import api_key_service_pb2 as pb
     from ailb_server.cli.key_terms import fill, role_number
 
-    with _complaining(), _asking(context) as ask:
+    with _asking(server) as ask:
         request = pb.CreateApiKeyRequest(name=name, tenant=tenant, role=role_number(role))
         fill(request, terms or ())
         _hand_over(ask("CreateApiKey", request, pb.CreateApiKeyResponse))
 
 
 @keys.command("list")
+@calls_server
 def list_keys(
-    context: typer.Context,
     *,
     tenant: Annotated[str, typer.Option(help="Only this tenant's.")] = "",
     all_keys: Annotated[bool, typer.Option("--all", help="Also those that were revoked.")] = False,
+    server: ServerOptions,
 ) -> None:
     """Lists the keys."""
     from ailb.v1 import api_key_service_pb2 as pb
 
     found: list[api_key_pb2.ApiKey] = []
-    with _complaining(), _asking(context) as ask:
+    with _asking(server) as ask:
         token, more = "", True
         while more:
             request = pb.ListApiKeysRequest(
@@ -110,17 +85,18 @@ def list_keys(
 
 
 @keys.command()
-def get(context: typer.Context, key: Id) -> None:
+@calls_server
+def get(key: Id, *, server: ServerOptions) -> None:
     """Prints a key, without its secret, as JSON."""
     from ailb.v1 import api_key_service_pb2 as pb
 
-    with _complaining(), _asking(context) as ask:
+    with _asking(server) as ask:
         _print_json(ask("GetApiKey", pb.GetApiKeyRequest(id=key), pb.GetApiKeyResponse).api_key)
 
 
 @keys.command()
+@calls_server
 def update(
-    context: typer.Context,
     key: Id,
     *,
     name: Annotated[str | None, typer.Option(help="Another name.")] = None,
@@ -132,40 +108,43 @@ def update(
             help="Takes away: model, collection, rpm, tpm, concurrent, budget, expires, note.",
         ),
     ] = None,
+    server: ServerOptions,
 ) -> None:
     """Changes a key and prints it as JSON."""
     from ailb.v1 import api_key_service_pb2 as pb
     from ailb_server.cli.key_terms import cleared, fill
 
-    with _complaining(), _asking(context) as ask:
+    with _asking(server) as ask:
         request = pb.UpdateApiKeyRequest(id=key, name=name, clear=cleared(clear or ()))
         fill(request, terms or ())
         _print_json(ask("UpdateApiKey", request, pb.UpdateApiKeyResponse).api_key)
 
 
 @keys.command()
+@calls_server
 def rotate(
-    context: typer.Context,
     key: Id,
     *,
     grace: Annotated[
         int, typer.Option(metavar="SECONDS", help="How long the secret so far is accepted.")
     ] = 86_400,
+    server: ServerOptions,
 ) -> None:
     """Gives a key a new secret and prints it to standard output."""
     from ailb.v1 import api_key_service_pb2 as pb
 
-    with _complaining(), _asking(context) as ask:
+    with _asking(server) as ask:
         request = pb.RotateApiKeyRequest(id=key, grace_seconds=grace)
         _hand_over(ask("RotateApiKey", request, pb.RotateApiKeyResponse))
 
 
 @keys.command()
-def revoke(context: typer.Context, key: Id) -> None:
+@calls_server
+def revoke(key: Id, *, server: ServerOptions) -> None:
     """Takes a key back, for good."""
     from ailb.v1 import api_key_service_pb2 as pb
 
-    with _complaining(), _asking(context) as ask:
+    with _asking(server) as ask:
         ask("RevokeApiKey", pb.RevokeApiKeyRequest(id=key), pb.RevokeApiKeyResponse)
     typer.echo(f"Key {key} is revoked.", err=True)
 
@@ -183,43 +162,26 @@ def bootstrap(
 
 
 @contextlib.contextmanager
-def _complaining() -> Iterator[None]:
-    """One line and status 1 for what went wrong."""
-    import grpc
+def _asking(server: ServerOptions) -> Iterator[Callable[[str, Any, Any], Any]]:
+    """What calls a method of ApiKeyService: by its name, a request and the response's class.
 
+    One line for what goes wrong meanwhile; the status is 2 for terms that are none, else 1.
+    """
     try:
-        yield
-    except grpc.RpcError as error:
-        typer.echo(f"ailb: {error.details() or error.code().name}", err=True)
-        raise typer.Exit(1) from None
+        with connected(server.target, server.api_key, tls=server.tls) as (channel, metadata):
+
+            def ask(method: str, request: Any, response: Any) -> Any:
+                call = channel.unary_unary(
+                    f"/ailb.v1.ApiKeyService/{method}",
+                    type(request).SerializeToString,
+                    response.FromString,
+                )
+                return call(request, timeout=_TIMEOUT_S, metadata=metadata)
+
+            yield ask
     except ValueError as error:
         typer.echo(f"ailb: {error}", err=True)
         raise typer.Exit(2) from None
-
-
-@contextlib.contextmanager
-def _asking(context: typer.Context) -> Iterator[Callable[[str, Any, Any], Any]]:
-    """What calls a method of ApiKeyService: by its name, a request and the response's class."""
-    import grpc
-
-    server: _Server = context.obj
-    metadata = (("authorization", f"Bearer {server.api_key}"),) if server.api_key else ()
-    opened = (
-        grpc.secure_channel(server.target, grpc.ssl_channel_credentials())
-        if server.tls
-        else grpc.insecure_channel(server.target)
-    )
-    with opened as channel:
-
-        def ask(method: str, request: Any, response: Any) -> Any:
-            call = channel.unary_unary(
-                f"/ailb.v1.ApiKeyService/{method}",
-                type(request).SerializeToString,
-                response.FromString,
-            )
-            return call(request, timeout=_TIMEOUT_S, metadata=metadata)
-
-        yield ask
 
 
 def _hand_over(made: Any) -> None:

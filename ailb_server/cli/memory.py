@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ailb_server.cli.connection import connected
+from ailb_server.cli.server_options import ServerOptions, calls_server
 from ailb_server.cli.terminal import harmless
 
 if TYPE_CHECKING:
@@ -16,30 +17,23 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="What AILB remembers of conversations.", no_args_is_help=True)
 
-Target = Annotated[str, typer.Option(metavar="HOST:PORT", help="AILB's gRPC server.")]
-ApiKey = Annotated[
-    str | None, typer.Option(envvar="AILB_API_KEY", help="A key of AILB.", show_default=False)
-]
-Tls = Annotated[bool, typer.Option("--tls", help="Encrypts the connection.")]
-_LOCAL = "localhost:50051"
 _TIMEOUT_S = 60.0
 _PAGE = 200
 _ROLE = "ROLE_"
 
 
 @app.command()
+@calls_server
 def sessions(
     *,
     user: Annotated[str, typer.Option(help="Only this end user's.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
-    target: Target = _LOCAL,
-    api_key: ApiKey = None,
-    tls: Tls = False,
+    server: ServerOptions,
 ) -> None:
     """Lists the sessions, the last used first."""
     from ailb.v1 import memory_service_pb2 as pb
 
-    with connected(target, api_key, tls=tls) as (channel, key):
+    with connected(server.target, server.api_key, tls=server.tls) as (channel, key):
         service = _stub(channel)
         token, left = "", limit
         while left > 0:
@@ -55,17 +49,16 @@ def sessions(
 
 
 @app.command()
+@calls_server
 def turns(
     session_id: Annotated[str, typer.Argument(help="The session.")],
     *,
-    target: Target = _LOCAL,
-    api_key: ApiKey = None,
-    tls: Tls = False,
+    server: ServerOptions,
 ) -> None:
     """Prints what was said in a session, oldest first."""
     from ailb.v1 import memory_service_pb2 as pb
 
-    with connected(target, api_key, tls=tls) as (channel, key):
+    with connected(server.target, server.api_key, tls=server.tls) as (channel, key):
         service = _stub(channel)
         token = ""
         while True:
@@ -79,19 +72,18 @@ def turns(
 
 
 @app.command()
+@calls_server
 def search(
     query: Annotated[str, typer.Argument(help="What is sought, in words.")],
     *,
     session: Annotated[str, typer.Option(help="Only in this session.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=100, help="At most so many.")] = 10,
-    target: Target = _LOCAL,
-    api_key: ApiKey = None,
-    tls: Tls = False,
+    server: ServerOptions,
 ) -> None:
     """Finds turns by meaning and by words, the best first."""
     from ailb.v1 import memory_service_pb2 as pb
 
-    with connected(target, api_key, tls=tls) as (channel, key):
+    with connected(server.target, server.api_key, tls=server.tls) as (channel, key):
         service = _stub(channel)
         request = pb.SearchTurnsRequest(query=query, session_id=session, limit=limit)
         for match in service.SearchTurns(request, timeout=_TIMEOUT_S, metadata=key).matches:
@@ -99,21 +91,20 @@ def search(
 
 
 @app.command()
+@calls_server
 def delete(
     session_id: Annotated[str | None, typer.Argument(help="The session.")] = None,
     *,
     user: Annotated[str, typer.Option(help="All of this end user's instead.")] = "",
     every: Annotated[bool, typer.Option("--all", help="All of the tenant's instead.")] = False,
-    target: Target = _LOCAL,
-    api_key: ApiKey = None,
-    tls: Tls = False,
+    server: ServerOptions,
 ) -> None:
     """Deletes a session, an end user's sessions, or all of them."""
     from ailb.v1 import memory_service_pb2 as pb
 
     if [session_id is not None, bool(user), every].count(True) != 1:
         raise typer.BadParameter("give a session, --user or --all")
-    with connected(target, api_key, tls=tls) as (channel, key):
+    with connected(server.target, server.api_key, tls=server.tls) as (channel, key):
         service = _stub(channel)
         if session_id is not None:
             service.DeleteSession(
@@ -127,12 +118,13 @@ def delete(
 
 
 @app.command()
-def reindex(*, target: Target = _LOCAL, api_key: ApiKey = None, tls: Tls = False) -> None:
+@calls_server
+def reindex(*, server: ServerOptions) -> None:
     """Embeds all turns anew after the embedding model has changed. Interrupted, it may be run again
     and goes on."""
     from ailb.v1 import memory_service_pb2 as pb
 
-    with connected(target, api_key, tls=tls) as (channel, key):
+    with connected(server.target, server.api_key, tls=server.tls) as (channel, key):
         service = _stub(channel)
         bar = None
         done = total = 0

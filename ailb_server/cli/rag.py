@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from ailb.v1.knowledge_service_pb2_grpc import KnowledgeServiceStub
+    from ailb_server.cli.rag_upload import Tally
 
 app = typer.Typer(help="Knowledge that chats draw upon: collections of documents.")
 
@@ -122,22 +123,8 @@ def import_(
     files = find_files(paths, pattern, tally.fail)
     with _service(server) as (service, metadata):
         _find_collection(service, metadata, collection, create=create)
-        started = time.monotonic()
-        try:
-            with _bar(tally, len(files)):
-                Upload(service, metadata, collection, tally, source_prefix).run(files)
-        except KeyboardInterrupt:
-            typer.echo(
-                f"\nstopped: what was sent ({tally.sent} files) goes on being imported. Run the"
-                " same command again for the rest.",
-                err=True,
-            )
-            raise typer.Exit(130) from None
-    empty = f", {tally.empty} empty" if tally.empty else ""
-    typer.echo(
-        f"{tally.imported} imported, {tally.unchanged} unchanged, {tally.failed} failed{empty};"
-        f" {tally.passages} passages in {time.monotonic() - started:.1f} s"
-    )
+        with _followed(tally, len(files)):
+            Upload(service, metadata, collection, tally, source_prefix).run(files)
     if tally.failed:
         raise typer.Exit(1)
 
@@ -245,7 +232,28 @@ def _find_collection(
 
 
 @contextlib.contextmanager
-def _bar(tally: Any, length: int) -> Iterator[None]:
+def _followed(tally: "Tally", files: int) -> Iterator[None]:
+    """A progress bar, and at the end what became of the files; after Ctrl-C, how to go on."""
+    started = time.monotonic()
+    try:
+        with _bar(tally, files):
+            yield
+    except KeyboardInterrupt:
+        typer.echo(
+            f"\nstopped: what was sent ({tally.sent} files) goes on being imported. Run the same"
+            " command again for the rest.",
+            err=True,
+        )
+        raise typer.Exit(130) from None
+    empty = f", {tally.empty} empty" if tally.empty else ""
+    typer.echo(
+        f"{tally.imported} imported, {tally.unchanged} unchanged, {tally.failed} failed{empty};"
+        f" {tally.passages} passages in {time.monotonic() - started:.1f} s"
+    )
+
+
+@contextlib.contextmanager
+def _bar(tally: "Tally", length: int) -> Iterator[None]:
     """Shows how far the files are, how many failed, and how many a second."""
     started = time.monotonic()
     shown: Any = typer.progressbar(length=length, label="Importing", file=sys.stderr)

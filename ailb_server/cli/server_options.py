@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-_TARGET = Annotated[str, typer.Option(metavar="HOST:PORT", help="AILB's gRPC server.")]
+_TARGET = Annotated[
+    str, typer.Option(envvar="AILB_TARGET", metavar="HOST:PORT", help="AILB's gRPC server.")
+]
 _API_KEY = Annotated[
     str | None, typer.Option(envvar="AILB_API_KEY", help="A key of AILB.", show_default=False)
 ]

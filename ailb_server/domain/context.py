@@ -15,7 +15,7 @@ class Recalled:
     `turns` are its last messages in OpenAI's shape, oldest first; they begin with a user's and hold
     tool calls with their results or not at all. `similar` is the text of one system message that
     quotes older turns, or None. Nothing of it is in the request already. `degraded`: the store did
-    not answer, and both are empty.
+    not answer; `turns` are at most those that wait to be stored.
     """
 
     turns: Sequence[JsonObject] = ()

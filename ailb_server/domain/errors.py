@@ -11,6 +11,8 @@ AilbError
     UpstreamRejectedError          the caller's request is at fault, by the provider's word
     UpstreamRateLimitedError, UpstreamMisconfiguredError,
     UpstreamUnavailableError, UpstreamTimeoutError
+    UpstreamContextLengthError     a ContextLengthExceededError by the provider's word
+    UpstreamModelMissingError      a ModelNotFoundError by the provider's word
     UntranslatableError            an InvalidRequestError, but only to some of the targets
   StorageUnavailableError, EmbedderUnavailableError, OverloadedError, ShuttingDownError
   NotImplementedHereError, InternalError
@@ -210,6 +212,19 @@ class UpstreamRejectedError(UpstreamError):
         self.reply = reply
 
 
+class UpstreamContextLengthError(ContextLengthExceededError, UpstreamRejectedError):
+    """The prompt is longer than this target's context: one with a larger context may be asked."""
+
+    failover = True
+
+
+class UpstreamModelMissingError(ModelNotFoundError, UpstreamRejectedError):
+    """The provider has not got the model that AILB chose there, or something else it was asked for:
+    another target may."""
+
+    failover = True
+
+
 class UpstreamRateLimitedError(UpstreamError):
     """The provider limits AILB's rate; cools the target, does not darken it."""
 
@@ -218,20 +233,26 @@ class UpstreamRateLimitedError(UpstreamError):
 
 
 class UpstreamMisconfiguredError(UpstreamError):
-    """The provider refuses AILB's credential: the operator's fault."""
+    """The provider refuses AILB's credential: the operator's fault.
+
+    `forbids`: it knows the credential, and refuses it this, which may be this one model.
+    """
 
     reason = Reason.UPSTREAM_MISCONFIGURED
+    forbids = False
 
 
 class UpstreamUnavailableError(UpstreamError):
     """The provider failed, could not be reached, or broke off.
 
     `resendable`: a connection kept from before was closed without a byte of an answer, as happens
-    when both sides act at once; the same request may be sent again on a new one.
+    when both sides act at once; the same request may be sent again on a new one. `event` is the
+    error as an Anthropic provider's stream told it, if it did: the last event of its relay.
     """
 
     reason = Reason.UPSTREAM_UNAVAILABLE
     resendable = False
+    event = b""
 
 
 class UpstreamTimeoutError(UpstreamError):

@@ -68,9 +68,10 @@ class ImportItem:
 
     id: int
     tenant_id: int
+    import_id: UUID
     collection_id: int
     collection: str
-    document: GivenDocument
+    document: GivenDocument = field(hash=False)
     attempts: int
 
 

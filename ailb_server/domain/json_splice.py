@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import orjson
 
+from ailb_server.domain.json_text import loads
+
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]', re.DOTALL)
 _OPEN, _CLOSE = frozenset(b"{["), frozenset(b"}]")
 
@@ -88,4 +90,4 @@ def _members(text: bytes) -> Iterator[tuple[str, bytes]]:
                 yield name, text[start : token.start()].strip()
                 start, name = token.end(), None
             elif name is None and first == ord('"'):
-                name = orjson.loads(token.group())
+                name = loads(token.group())

@@ -93,13 +93,25 @@ class DocumentRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class TellingWords:
+    """The stems of a text's words that tell most: those that the fewest chunks have.
+
+    `others` is what the remaining words would weigh: they are too common, or too many, to seek.
+    """
+
+    stems: Sequence[str]
+    others: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class WordQuery:
     """Chunks with all words of `text` are sought, and if they are fewer than `enough`, then those
-    with one of the words `telling`, which are stems."""
+    with some of the `telling` ones: at least the `share`, 0 to 1, of what all words weigh."""
 
     text: str
     enough: int
-    telling: Sequence[str]
+    telling: TellingWords
+    share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,15 @@ class ChatProvider(Protocol):
 
 
 @runtime_checkable
+class PooledProvider(Protocol):
+    """A `ChatProvider` whose connections are bounded: beyond the bound, requests wait for one."""
+
+    def has_room(self) -> bool:
+        """Whether a request sent now would get a connection without waiting."""
+        ...
+
+
+@runtime_checkable
 class CompletionProvider(Protocol):
     """A `ChatProvider` that has OpenAI's older completions too."""
 

@@ -3,14 +3,19 @@
 from collections.abc import Set
 
 from ailb_server.domain.chat import Json, JsonObject
-from ailb_server.domain.errors import InvalidRequestError
+from ailb_server.domain.errors import InvalidRequestError, UntranslatableError
 
 _OFF_BY_DEFAULT = frozenset({"include_usage", "logprobs", "store", "stream", "strict"})
 
 
 def refused(param: str, why: str) -> InvalidRequestError:
-    """The error for a field that the provider cannot take; `why` ends the sentence."""
+    """The error for a field that is wrong wherever it goes; `why` ends the sentence."""
     return InvalidRequestError(f"`{param}` {why}.", param=param)
+
+
+def unable(param: str, why: str) -> UntranslatableError:
+    """The error for a field that this provider cannot take, and another may; as `refused`."""
+    return UntranslatableError(f"`{param}` {why}.", param=param)
 
 
 def asks(name: str, value: Json) -> bool:

@@ -1,6 +1,6 @@
 """What the workers of imports ask of a store and of extraction."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -39,12 +39,12 @@ class ImportQueue(Protocol):
         """Lets others take them up, after `delay_s`; `tried`: it counts as an attempt."""
         ...
 
-    async def finish(self, item: ImportItem, worker: UUID, done: Done) -> None:
-        """Ends the work on it; nothing if it is no longer the worker's."""
+    async def finish(self, worker: UUID, done: Mapping[ImportItem, Done]) -> None:
+        """Ends the work on them, but for those that are no longer the worker's."""
         ...
 
-    async def stored(self, item: ImportItem) -> StoredDocument | None:
-        """What the collection has under the document's id."""
+    async def stored(self, items: Sequence[ImportItem]) -> Mapping[int, StoredDocument]:
+        """What their one collection has under their documents' ids, by the item's id."""
         ...
 
     async def amend(self, item: ImportItem) -> None:
@@ -76,16 +76,20 @@ class Extraction(Protocol):
 class WorkRules:
     """How an instance works on imports.
 
-    `lanes` groups of at most `group_documents` and about `group_bytes` at once: one is read and
-    stored while the other is embedded, `batch_texts` at a time. Seconds for leases, waits between
-    tries, and looking for work that other instances were given. A document is tried `attempts`
-    times.
+    `lanes` groups of at most `group_documents` and about `group_bytes` at once, so that the next
+    one is begun before the last one is done. Of a group, `calls_at_once` calls with `batch_texts`
+    are embedded meanwhile that at most `stored_documents` with about `stored_chunks` are stored in
+    one transaction. Seconds for leases, waits between tries, and looking for work that other
+    instances were given. A document is tried `attempts` times.
     """
 
     lanes: int = 2
-    group_documents: int = 32
+    group_documents: int = 128
     group_bytes: int = 8 * 1024 * 1024
     batch_texts: int = 64
+    calls_at_once: int = 2
+    stored_documents: int = 64
+    stored_chunks: int = 256
     attempts: int = 5
     lease_s: float = 60.0
     first_wait_s: float = 0.5

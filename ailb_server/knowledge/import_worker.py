@@ -111,8 +111,8 @@ class ImportWorker:
             raise
         finally:
             keeping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeping
+            # Unlike awaiting it, this tells its cancellation from ours.
+            await asyncio.wait((keeping,))
 
     async def _keep(self, worker: UUID, items: Sequence[ImportItem]) -> None:
         ids = {item.id for item in items}

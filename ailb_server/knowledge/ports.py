@@ -5,6 +5,7 @@ id and name, and every statement checks that both still belong together.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from ailb_server.domain.chat import Json
@@ -17,6 +18,7 @@ from ailb_server.domain.knowledge import (
     NewCollection,
     NewDocument,
     StoredChunk,
+    TellingWords,
     Unembedded,
     Word,
     WordQuery,
@@ -49,11 +51,12 @@ class KnowledgeStore(CollectionStore, Protocol):
         """The `sha256` of each of these documents that is stored, by id."""
         ...
 
-    async def replace_document(
-        self, collection: Collection, document: NewDocument, chunks: Sequence[NewChunk]
-    ) -> DocumentRecord:
-        """Stores a document, or puts it in the place of the one with its id: a search finds the
-        old chunks or the new ones, never both, never none. The collection's version grows.
+    async def replace_documents(
+        self, collection: Collection, documents: Sequence[tuple[NewDocument, Sequence[NewChunk]]]
+    ) -> Sequence[DocumentRecord]:
+        """Stores documents, whose ids differ, or puts them in the place of those with their ids: a
+        search finds a document's old chunks or its new ones, never both, never none. All or none
+        of them; the collection's version grows.
 
         Raises NotFoundError if the collection is gone, EmbeddingMismatchError if its space is no
         longer the one in `collection`.
@@ -92,11 +95,14 @@ class CatalogueStore(CollectionStore, Protocol):
 class SearchStore(CollectionStore, Protocol):
     """What retrieval reads. `metadata` holds members that a document's must have; {}: any."""
 
+    def snapshot(self) -> AbstractAsyncContextManager["SearchStore"]:
+        """A store whose reads all see one moment; for one reader, and briefly."""
+        ...
+
     async def collection_for(
         self, tenant_id: int, name: str, text: str
-    ) -> tuple[Collection, Sequence[str]]:
-        """The collection, and the stems of the text's words that tell most: those that the fewest
-        chunks have. Raises NotFoundError."""
+    ) -> tuple[Collection, TellingWords]:
+        """The collection, and the text's words that tell most in it. Raises NotFoundError."""
         ...
 
     async def with_words(
@@ -111,16 +117,15 @@ class SearchStore(CollectionStore, Protocol):
         ...
 
     async def nearest(
-        self,
-        collection: Collection,
-        vector: Vector,
-        *,
-        limit: int,
-        named: Sequence[int],
-        metadata: Mapping[str, Json],
-    ) -> tuple[Sequence[Near], Sequence[Near]]:
-        """The chunks most similar to the vector, the best first; and those of the chunks `named`
-        that are not among them and have a vector."""
+        self, collection: Collection, vector: Vector, *, limit: int, metadata: Mapping[str, Json]
+    ) -> Sequence[Near]:
+        """The chunks most similar to the vector, the best first."""
+        ...
+
+    async def similarities(
+        self, collection: Collection, vector: Vector, ids: Sequence[int]
+    ) -> Mapping[int, float]:
+        """Those of the chunks that have a vector, by id."""
         ...
 
     async def chunks(self, collection: Collection, ids: Sequence[int]) -> Sequence[StoredChunk]:

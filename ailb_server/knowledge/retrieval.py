@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ailb_server.domain.context import KnowledgeQuery
 from ailb_server.domain.embedding import Embedder, Vector
 from ailb_server.domain.errors import EmbedderUnavailableError
-from ailb_server.domain.knowledge import Collection, Near, Word, WordQuery, mismatch
-from ailb_server.knowledge.cache import ResultCache, cache_key
+from ailb_server.domain.knowledge import Collection, Near, TellingWords, Word, WordQuery, mismatch
+from ailb_server.knowledge.cache import CacheKey, ResultCache, cache_key
 from ailb_server.knowledge.fusion import fuse
 from ailb_server.knowledge.outage_log import OutageLog
 from ailb_server.knowledge.passages import Hit, Passage, group, passage
@@ -17,8 +17,12 @@ from ailb_server.knowledge.ports import SearchStore
 
 # So many of each kind are fused, or twice as many as passages are asked for.
 _CANDIDATES = 50
-# A document replaced between two statements of a search is searched again; not for ever.
-_TRIES = 3
+
+# Beside vectors, a chunk must have half of what the query's words weigh: less is chance, and fused
+# it would push aside what vectors found. Chosen on the questions `tuned` of test_evaluation:
+# nDCG@10 of 0.88 without a share, 0.99 from 0.4 up. Held to questions judged afterwards: 0.84 and
+# 0.92 (0.92 by vectors alone) over the same passages, 0.78 and 0.82 (0.82) over documents.
+_SHARE_BESIDE_VECTORS = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +34,16 @@ class Found:
 
     passages: tuple[Passage, ...] = ()
     degraded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A collection as a search begins: `telling` are the query's words that tell most."""
+
+    collection: Collection
+    telling: TellingWords
+    embedder: Embedder | None
+    key: CacheKey
 
 
 class Retriever:
@@ -58,24 +72,36 @@ class Retriever:
         `min_score` holds for every passage where the query has a vector; by words alone there is
         nothing to compare it with.
         """
-        collection, telling = await self._open(tenant_id, query)
-        embedder = self._embedder_for(collection)
-        key = cache_key(collection, query)
-        cached = self._cache.get(key)
+        opened = await self._open(self._store, tenant_id, query)
+        cached = self._cache.get(opened.key)
         if cached is not None:
             return Found(cached)
-        vector_wanted = self._embedder is not None and collection.space is not None
-        for _ in range(_TRIES):
-            hits, has_vector = await self._hits(collection, query, telling, embedder)
-            passages = await self._passages(collection, group(hits, query.top_k))
-            if passages is not None:
-                break
-            collection, telling = await self._open(tenant_id, query)
-            key = cache_key(collection, query)
-        found = Found(passages or (), degraded=vector_wanted and not has_vector)
-        if passages is not None and not found.degraded:
-            self._cache.put(key, found.passages)
+        found = await self._find(self._store, opened, query)
+        if found is None:
+            # Every statement sees what the first one saw: costs two round trips more.
+            async with self._store.snapshot() as still:
+                opened = await self._open(still, tenant_id, query)
+                found = await self._find(still, opened, query) or Found()
+        if not found.degraded:
+            self._cache.put(opened.key, found.passages)
         return found
+
+    async def _open(self, store: SearchStore, tenant_id: int, query: KnowledgeQuery) -> _Opened:
+        collection, telling = await store.collection_for(tenant_id, query.collection, query.text)
+        embedder = self._embedder_for(collection)
+        return _Opened(collection, telling, embedder, cache_key(collection, query))
+
+    async def _find(
+        self, store: SearchStore, opened: _Opened, query: KnowledgeQuery
+    ) -> Found | None:
+        """None if a document was replaced between two statements."""
+        hits, vector = await self._hits(store, opened, query)
+        groups = group(hits, query.top_k)
+        passages = await _passages(store, opened.collection, groups, vector)
+        if passages is None:
+            return None
+        vector_wanted = self._embedder is not None and opened.collection.space is not None
+        return Found(passages, degraded=vector_wanted and vector is None)
 
     def _embedder_for(self, collection: Collection) -> Embedder | None:
         """What embeds the query; None if words must do. Raises EmbeddingMismatchError."""
@@ -88,40 +114,43 @@ class Retriever:
             return None
         raise mismatch(collection, embedder.space)
 
-    async def _open(
-        self, tenant_id: int, query: KnowledgeQuery
-    ) -> tuple[Collection, Sequence[str]]:
-        return await self._store.collection_for(tenant_id, query.collection, query.text)
-
     async def _hits(
-        self,
-        collection: Collection,
-        query: KnowledgeQuery,
-        telling: Sequence[str],
-        embedder: Embedder | None,
-    ) -> tuple[Sequence[Hit], bool]:
-        """The hits, the best first, and whether the query had a vector."""
+        self, store: SearchStore, opened: _Opened, query: KnowledgeQuery
+    ) -> tuple[Sequence[Hit], Vector | None]:
+        """The hits, the best first, and the query's vector if it has one."""
         limit = max(_CANDIDATES, 2 * query.top_k)
-        embedding = asyncio.ensure_future(self._vector(query.text, embedder))
+        collection = opened.collection
+        sought = WordQuery(query.text, query.top_k, opened.telling)
+        hybrid = replace(sought, share=_SHARE_BESIDE_VECTORS) if opened.embedder else sought
         try:
-            sought = WordQuery(query.text, query.top_k, telling)
-            words = await self._store.with_words(
-                collection, sought, limit=limit, metadata=query.filter
-            )
-            vector = await embedding
-        finally:
-            embedding.cancel()
-        if vector is None:
-            return list(_hits([], [], words)), False
-        named = [word.chunk_id for word in words]
-        near, others = await self._store.nearest(
-            collection, vector, limit=limit, named=named, metadata=query.filter
-        )
-        hits = _hits(near, others, words)
+            async with asyncio.TaskGroup() as both:
+                by_words = both.create_task(
+                    store.with_words(collection, hybrid, limit=limit, metadata=query.filter)
+                )
+                by_vector = both.create_task(self._nearest(store, opened, query, limit))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        words, (near, vector) = by_words.result(), by_vector.result()
+        if vector is None and hybrid.share:
+            # The embedder has failed: words are all there is.
+            words = await store.with_words(collection, sought, limit=limit, metadata=query.filter)
+        similarities = {chunk.chunk_id: chunk.similarity for chunk in near}
         floor = query.min_score
-        if floor is not None:
-            hits = (h for h in hits if h.similarity is not None and h.similarity >= floor)
-        return list(hits), True
+        if vector is None or floor is None:
+            return list(_fused(near, words, similarities)), vector
+        others = [word.chunk_id for word in words if word.chunk_id not in similarities]
+        similarities.update(await store.similarities(collection, vector, others))
+        hits = _fused(near, words, similarities)
+        return [h for h in hits if h.similarity is not None and h.similarity >= floor], vector
+
+    async def _nearest(
+        self, store: SearchStore, opened: _Opened, query: KnowledgeQuery, limit: int
+    ) -> tuple[Sequence[Near], Vector | None]:
+        vector = await self._vector(query.text, opened.embedder)
+        if vector is None:
+            return (), None
+        near = await store.nearest(opened.collection, vector, limit=limit, metadata=query.filter)
+        return near, vector
 
     async def _vector(self, text: str, embedder: Embedder | None) -> Vector | None:
         if embedder is None:
@@ -135,22 +164,36 @@ class Retriever:
         self._outage.ended()
         return vector
 
-    async def _passages(
-        self, collection: Collection, groups: Sequence[Sequence[Hit]]
-    ) -> tuple[Passage, ...] | None:
-        """None if a document was replaced since its chunks were found."""
-        ids = [hit.chunk_id for hits in groups for hit in hits]
-        if not ids:
-            return ()
-        chunks = {chunk.chunk_id: chunk for chunk in await self._store.chunks(collection, ids)}
-        if len(chunks) < len(ids):
-            return None
+
+async def _passages(
+    store: SearchStore,
+    collection: Collection,
+    groups: Sequence[Sequence[Hit]],
+    vector: Vector | None,
+) -> tuple[Passage, ...] | None:
+    """None if a document was replaced since its chunks were found."""
+    ids = [hit.chunk_id for hits in groups for hit in hits]
+    if not ids:
+        return ()
+    chunks = {chunk.chunk_id: chunk for chunk in await store.chunks(collection, ids)}
+    if len(chunks) < len(ids):
+        return None
+    unknown = [hit.chunk_id for hits in groups for hit in hits if hit.similarity is None]
+    if vector is None or not unknown:
         return tuple(passage(hits, chunks) for hits in groups)
+    told = await store.similarities(collection, vector, unknown)
+    return tuple(passage([_told(hit, told) for hit in hits], chunks) for hits in groups)
 
 
-def _hits(near: Sequence[Near], others: Sequence[Near], words: Sequence[Word]) -> Iterator[Hit]:
+def _told(hit: Hit, similarities: Mapping[int, float]) -> Hit:
+    known = hit.similarity
+    return replace(hit, similarity=similarities.get(hit.chunk_id)) if known is None else hit
+
+
+def _fused(
+    near: Sequence[Near], words: Sequence[Word], similarities: Mapping[int, float]
+) -> Iterator[Hit]:
     known: dict[int, Near | Word] = {word.chunk_id: word for word in words}
-    similarities = {chunk.chunk_id: chunk.similarity for chunk in (*near, *others)}
     known.update((chunk.chunk_id, chunk) for chunk in near)
     scores = fuse(([n.chunk_id for n in near], [word.chunk_id for word in words]))
     for id_, score in scores.items():

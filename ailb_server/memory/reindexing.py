@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 
-from ailb_server.domain.embedding import Embedder
+from ailb_server.domain.embedding import Embedder, EmbeddingSpace
 from ailb_server.domain.errors import EmbedderUnavailableError, EmbeddingMismatchError
 from ailb_server.domain.memory_queries import Embedded
 from ailb_server.domain.principal import Principal
@@ -44,20 +45,35 @@ class Reindexing:
         progress = await self._store.embedded(who.tenant_id)
         yield progress
         while progress.done < progress.total:
-            async with self._store.claim_outdated(who.tenant_id, space, BATCH) as claim:
-                if claim.turns:
-                    await _embedded_in_time(embed_claim(claim, self._embedder))
-            if not claim.turns:
-                # The background task, or another reindex, has the last ones in hand.
-                await asyncio.sleep(_PAUSE_S)
+            async with aclosing(self._pass(who.tenant_id, space, progress)) as steps:
+                async for step in steps:
+                    yield step
+            # Counted anew: turns came and went meanwhile.
             progress = await self._store.embedded(who.tenant_id)
             yield progress
+            if progress.done < progress.total:
+                # The background task, or another reindex, has the last ones in hand.
+                await asyncio.sleep(_PAUSE_S)
         await self._store.end_reindex(who.tenant_id, space)
         self._ended()
 
+    async def _pass(
+        self, tenant_id: int, space: EmbeddingSpace, progress: Embedded
+    ) -> AsyncGenerator[Embedded, None]:
+        """Once over all turns, in order: each batch begins after the one before."""
+        done, after = progress.done, (0, -1)
+        while True:
+            async with self._store.claim_outdated(tenant_id, space, BATCH, after) as claim:
+                if not claim.turns:
+                    return
+                done += await _embedded_in_time(embed_claim(claim, self._embedder))
+                last = claim.turns[-1]
+                after = (last.session_id, last.turn)
+            yield Embedded(min(done, progress.total), progress.total)
 
-async def _embedded_in_time(embedding: Awaitable[int]) -> None:
+
+async def _embedded_in_time(embedding: Awaitable[int]) -> int:
     try:
-        await embedding
+        return await embedding
     except TimeoutError as error:
         raise EmbedderUnavailableError("The embedder does not answer.") from error

@@ -83,9 +83,9 @@ class ReindexStore(Protocol):
         ...
 
     def claim_outdated(
-        self, tenant_id: int, space: EmbeddingSpace, limit: int
+        self, tenant_id: int, space: EmbeddingSpace, limit: int, after: tuple[int, int]
     ) -> AbstractAsyncContextManager[Claim]:
-        """Turns that are not embedded in the space."""
+        """Turns that are not embedded in the space, after a session and turn, in order."""
         ...
 
     async def embedded(self, tenant_id: int) -> Embedded:

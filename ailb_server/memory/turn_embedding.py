@@ -17,8 +17,9 @@ BATCH = 16
 EMBED_TIMEOUT_S = 30.0
 # A halfvec is kept inline, so it has to fit on a page of 8 KiB with the rest of its row.
 MAX_DIMENSION = 3800
-# All that a model can read of a turn, and more.
+# Beyond it half precision knows infinity only.
 _MAX_HALF = 65_504.0
+_GATHER_S = 0.05
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +56,8 @@ class TurnEmbedding:
     async def run(self) -> None:
         """Embeds what there is, then waits; never returns."""
         while True:
+            # What is said within a moment is one batch.
+            await asyncio.sleep(_GATHER_S)
             self._woken.clear()
             try:
                 await self.catch_up()

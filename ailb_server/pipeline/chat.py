@@ -4,20 +4,20 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ailb_server.domain.admission import Admission, Admitted
+from ailb_server.domain.admission import Admission
 from ailb_server.domain.chat import ChatChunk, ChatRequest
 from ailb_server.domain.context import Source
 from ailb_server.domain.errors import AilbError, Reason
 from ailb_server.domain.target import Target
+from ailb_server.pipeline.admission import OpenAdmission
 from ailb_server.pipeline.context import ContextStage, Prepared, remembered, sourced
 from ailb_server.pipeline.record import ChatObserver, ChatRecord
-from ailb_server.pipeline.settling import OpenAdmission
 from ailb_server.pipeline.wishes import NO_WISHES, CallWishes
 from ailb_server.routing.dispatcher import Answer, Dispatcher
+from ailb_server.routing.facts import BYTES_PER_TOKEN, RequestFacts
 from ailb_server.routing.router import Router
-from ailb_server.spend.pricing import cost_micro_dollars
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +69,24 @@ class ChatPipeline:
                     record.target = answer.target
                     record.first_token_s = time.perf_counter() - started
                     record.overhead_s = max(0.0, record.first_token_s - answer.waited_s)
-                    tallied = _tallied(answer, record, admitted)
-                    chunks = _staged(tallied, request, prepared, answer.target)
                     # Closed here: left to the collector, they would outlive the call as tasks.
                     try:
-                        async with aclosing(chunks):
-                            yield _begun(request, prepared, record, answer, admitted, chunks)
+                        async with aclosing(_chunks(request, prepared, answer, record)) as chunks:
+                            begun = _begun(request, prepared, answer, record.overhead_s, chunks)
+                            yield replace(begun, limits=admitted.headers)
                     finally:
-                        _settle(answer, record)
+                        _settle(answer, record, plan.facts)
             finally:
-                admitted.settle(record.target)
+                admitted.settle(record.target, record.usage)
 
 
-def _staged(
-    chunks: AsyncGenerator[ChatChunk, None],
-    request: ChatRequest,
-    prepared: Prepared,
-    target: Target,
+def _chunks(
+    request: ChatRequest, prepared: Prepared, answer: Answer, record: ChatRecord
 ) -> AsyncGenerator[ChatChunk, None]:
     """What the chunks pass through on their way out; each stage closes the one before."""
+    chunks = _tallied(answer, record)
     if prepared.remembering is not None:
-        chunks = remembered(chunks, request, target, prepared.remembering)
+        chunks = remembered(chunks, request, answer.target, prepared.remembering)
     if prepared.sources:
         chunks = sourced(chunks, prepared.sources, stream=request.stream)
     return chunks
@@ -98,39 +95,42 @@ def _staged(
 def _begun(
     request: ChatRequest,
     prepared: Prepared,
-    record: ChatRecord,
     answer: Answer,
-    admitted: Admitted,
+    overhead_s: float,
     chunks: AsyncIterator[ChatChunk],
 ) -> ChatAnswer:
     return ChatAnswer(
         target=answer.target,
-        overhead_s=record.overhead_s or 0.0,
+        overhead_s=overhead_s,
         chunks=chunks,
         ignored=frozenset(answer.ignored) | (request.own_fields - prepared.heeded),
         sources=prepared.sources,
         degraded=prepared.degraded,
-        limits=admitted.headers,
     )
 
 
-def _settle(answer: Answer, record: ChatRecord) -> None:
+def _settle(answer: Answer, record: ChatRecord, facts: RequestFacts) -> None:
+    """What was seen is owed, though its provider did not come to tell how much it was."""
+    told = record.usage
+    if told is None:
+        text = 0 if record.stream else len(answer.first.wire) // BYTES_PER_TOKEN
+        record.usage = facts.usage_of(max(record.events, text))
+    elif not record.whole and record.events > told.completion:
+        record.usage = replace(told, completion=facts.usage_of(record.events).completion)
+    record.estimated = record.usage is not told
     if record.usage is not None:
-        price = answer.target.price
-        answer.used(record.usage, cost_micro_dollars(record.usage, price) if price else 0)
+        answer.used(record.usage, whole=record.whole)
 
 
-async def _tallied(
-    answer: Answer, record: ChatRecord, admitted: Admitted
-) -> AsyncGenerator[ChatChunk, None]:
-    record.usage = answer.first.usage
-    admitted.saw(answer.first)
+async def _tallied(answer: Answer, record: ChatRecord) -> AsyncGenerator[ChatChunk, None]:
+    record.usage, record.events = answer.first.usage, len(answer.first.events)
+    record.whole = not record.stream
     yield answer.first
     async for chunk in answer.rest:
         record.usage = chunk.usage or record.usage
-        admitted.saw(chunk)
+        record.events += len(chunk.events)
         yield chunk
-    admitted.ended()
+    record.whole = True
 
 
 @contextmanager

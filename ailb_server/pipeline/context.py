@@ -120,6 +120,7 @@ class ContextStage:
     async def _retrieved(self, query: KnowledgeQuery | None, wishes: CallWishes) -> Retrieved:
         if self.knowledge is None or query is None:
             return Retrieved()
+        wishes.who.require_collection(query.collection, param="rag_collection")
         return await self.knowledge.retrieve(wishes.who, query)
 
     def _remembering(self, session_id: str | None, wishes: CallWishes) -> Remembering | None:

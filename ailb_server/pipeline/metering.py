@@ -1,7 +1,6 @@
 """Turns chat records into metrics."""
 
 from ailb_server.pipeline.record import ChatRecord
-from ailb_server.spend.pricing import cost_micro_dollars
 from ailb_server.telemetry.metrics import Metrics
 
 
@@ -27,6 +26,4 @@ class Metering:
         if record.stream and record.first_token_s is not None:
             metrics.first_token(target, record.first_token_s)
         if record.usage is not None:
-            price = target.price
-            cost = cost_micro_dollars(record.usage, price) if price else 0
-            metrics.used(target, record.usage, cost)
+            metrics.used(target, record.usage, target.cost_of(record.usage))

@@ -12,7 +12,8 @@ class ChatRecord:
     """Filled as the request walks. `outcome` is `ok`, `cancelled` or an error's reason.
 
     Seconds; `overhead_s` is what AILB added before the first byte, `first_token_s` counts from the
-    request's arrival. `usage` is None if the provider told none.
+    request's arrival. `usage` is None if no answer began, and `estimated` as far as the provider
+    did not tell it: from the `events` seen. `whole`: the answer came to its end.
     """
 
     model_asked: str
@@ -20,6 +21,9 @@ class ChatRecord:
     outcome: str = "ok"
     target: Target | None = None
     usage: TokenUsage | None = None
+    estimated: bool = False
+    events: int = 0
+    whole: bool = False
     overhead_s: float | None = None
     first_token_s: float | None = None
     total_s: float = 0.0

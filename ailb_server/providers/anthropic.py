@@ -20,7 +20,8 @@ from ailb_server.providers.anthropic_wire_request import MessagesRequest, messag
 from ailb_server.providers.anthropic_wire_stream import StreamReader
 from ailb_server.providers.openai_wire import ErrorAnswerError
 from ailb_server.providers.sdk_request import RequestTemplate
-from ailb_server.providers.sse import EventCutter, EventTooLargeError
+from ailb_server.providers.sse import EventCutter
+from ailb_server.providers.stream_loop import chunks_of
 from ailb_server.providers.upstream import Reply, Upstream
 from ailb_server.providers.upstream_errors import status_error
 
@@ -85,6 +86,10 @@ class AnthropicProvider:
                 raise self._bad_answer(error) from error
             return body
 
+    def has_room(self) -> bool:
+        """See `PooledProvider.has_room`."""
+        return self._upstream.has_room()
+
     async def list_models(self) -> Sequence[str] | None:
         """See `ChatProvider.list_models`."""
         models = await self._account.models()
@@ -113,8 +118,9 @@ class AnthropicProvider:
         async with self._upstream.post(template.url, headers, body) as reply:
             if reply.status != _OK:
                 told = await reply.read_all()
+                too_long = wire.is_prompt_too_long(told)
                 told = told if request.wire == "anthropic" else wire.openai_error(told)
-                raise status_error(self.name, reply.status, reply.headers, told)
+                raise status_error(self.name, reply.status, reply.headers, told, too_long=too_long)
             yield reply
 
     async def _completion(
@@ -127,28 +133,8 @@ class AnthropicProvider:
         except ValueError as error:
             raise self._bad_answer(error) from error
 
-    async def _stream(self, request: ChatRequest, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
-        cutter = EventCutter()
-        reader = self._reader(request)
-        begun = False
-        while not reader.done:
-            read = await reply.read()
-            try:
-                block = cutter.feed(read) if read else cutter.finish()
-                chunk = reader.read(block) if block else None
-            except (ValueError, EventTooLargeError) as error:
-                raise self._bad_answer(error) from error
-            begun = begun or bool(chunk and chunk.events)
-            if chunk and begun:
-                # A ping too: while a model thinks unseen, nothing else comes.
-                reply.token_seen()
-            if chunk and begun and (chunk.wire or chunk.usage):
-                yield chunk
-            if not read and not reader.done:
-                raise UpstreamUnavailableError(
-                    "The provider ended the stream before its end.", provider=self.name
-                )
-        await reply.drain()
+    def _stream(self, request: ChatRequest, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
+        return chunks_of(reply, EventCutter(), self._reader(request), self._bad_answer)
 
     def _reader(self, request: ChatRequest) -> StreamReader | RelayReader:
         created = int(self._clock())
@@ -158,7 +144,9 @@ class AnthropicProvider:
 
     def _bad_answer(self, error: ValueError) -> UpstreamUnavailableError:
         if isinstance(error, ErrorAnswerError):
-            return UpstreamUnavailableError(
+            told = UpstreamUnavailableError(
                 f"The provider answered an error in a success ({error}).", provider=self.name
             )
+            told.event = error.event
+            return told
         return UpstreamUnavailableError("The provider's answer is malformed.", provider=self.name)

@@ -8,6 +8,7 @@ from multidict import CIMultiDict
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, JsonObject
 from ailb_server.domain.json_splice import splice
+from ailb_server.domain.json_text import exact_dumps, exact_loads
 from ailb_server.providers.anthropic_wire_answer import completion
 from ailb_server.providers.anthropic_wire_stream import StreamReader
 
@@ -18,7 +19,7 @@ def relayed_body(request: ChatRequest, model: str) -> bytes:
     """The caller's bytes; edited only for a renamed model, AILB's own fields, foreign thoughts."""
     edits: dict[str, bytes | None] = dict.fromkeys(sorted(request.own_fields))
     if any(map(_is_foreign, _thoughts(request))):
-        edits["messages"] = orjson.dumps(_proven(orjson.loads(request.body)["messages"]))
+        edits["messages"] = exact_dumps(_proven(exact_loads(request.body)["messages"]))
     if model != request.model:
         edits["model"] = orjson.dumps(model)
     return splice(request.body, edits)
@@ -41,7 +42,7 @@ def relayed_completion(body: bytes, created: int) -> ChatChunk:
 
 
 class RelayReader:
-    """Reads a stream's events beside their relay: checks and meters them.
+    """Reads a stream's events beside their relay: checks and meters them, as `StreamReader` does.
 
     What comes before `message_start` waits for it, so that the first chunk is an answer.
     """
@@ -49,22 +50,34 @@ class RelayReader:
     def __init__(self, *, created: int) -> None:
         self._reader = StreamReader(include_usage=False, created=created)
         self._held = b""
-        self._begun = False
 
     @property
     def done(self) -> bool:
-        """Whether `message_stop` has come."""
+        """See `StreamReader`."""
         return self._reader.done
+
+    @property
+    def begun(self) -> bool:
+        """See `StreamReader`."""
+        return self._reader.begun
+
+    alive = begun
+
+    @property
+    def fault(self) -> ValueError | None:
+        """See `StreamReader`."""
+        return self._reader.fault
 
     def read(self, block: bytes) -> ChatChunk:
         """Turns a block of whole events into one chunk. Raises as `StreamReader.read`."""
-        events, usage = self._reader.translate(block)
+        told = self._reader.translate(block)
+        if self.fault is not None:
+            block = b"".join(event + b"\n\n" for event in told.events)
         self._held += block
-        self._begun = self._begun or bool(events)
-        if not self._begun:
+        if not self.begun:
             return ChatChunk((), b"", wire_format="anthropic")
         wire, self._held = self._held, b""
-        return ChatChunk(events, wire, usage, wire_format="anthropic")
+        return ChatChunk(told.chunks, wire, told.usage, wire_format="anthropic")
 
 
 def _thoughts(request: ChatRequest) -> Iterator[JsonObject]:

@@ -4,14 +4,17 @@ Source: anthropic 2.11 `types/message.py`, `types/usage.py`, `types/stop_reason.
 `types/shared/error_response.py`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import orjson
 
 from ailb_server.domain.chat import ChatChunk, Json, JsonObject, TokenUsage
+from ailb_server.domain.json_text import exact_dumps, exact_loads
+from ailb_server.domain.thoughts import placed
 from ailb_server.providers.anthropic_wire_messages import THINKING_BLOCKS
-from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError
+from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError, count_of
+from ailb_server.providers.upstream_errors import CONTEXT_LENGTH_CODE
 
 FINISH_REASONS: Mapping[str, str] = MappingProxyType(
     {
@@ -24,6 +27,8 @@ FINISH_REASONS: Mapping[str, str] = MappingProxyType(
         "refusal": "content_filter",
     }
 )
+_ALWAYS_TOLD = frozenset({"role", "content", "refusal"})
+_TOO_LONG = "prompt is too long"
 _TIERS = MappingProxyType({"standard": "default", "priority": "priority"})
 
 
@@ -35,7 +40,9 @@ def completion(body: bytes, created: int) -> ChatChunk:
     message = json_object(body)
     if message.get("type") == "error":
         raise ErrorAnswerError(error_kind(message))
-    if message.get("type") != "message" or not isinstance(message.get("content"), list):
+    content = message.get("content")
+    is_content = isinstance(content, list) and all(isinstance(block, dict) for block in content)
+    if message.get("type") != "message" or not is_content:
         raise MalformedAnswerError("the answer is not a message")
     usage = usage_of(as_object(message.get("usage")))
     choice = {
@@ -80,14 +87,14 @@ def refusal_of(message: JsonObject) -> str | None:
 
 def usage_of(usage: JsonObject) -> TokenUsage:
     """The tokens of Anthropic's usage object: its input does not count what the cache served."""
-    cached = _count(usage, "cache_read_input_tokens")
-    cache_write = _count(usage, "cache_creation_input_tokens")
+    cached = count_of(usage, "cache_read_input_tokens")
+    cache_write = count_of(usage, "cache_creation_input_tokens")
     return TokenUsage(
-        prompt=_count(usage, "input_tokens") + cached + cache_write,
-        completion=_count(usage, "output_tokens"),
+        prompt=count_of(usage, "input_tokens") + cached + cache_write,
+        completion=count_of(usage, "output_tokens"),
         cached=cached,
         cache_write=cache_write,
-        reasoning=_count(as_object(usage.get("output_tokens_details")), "thinking_tokens"),
+        reasoning=count_of(as_object(usage.get("output_tokens_details")), "thinking_tokens"),
     )
 
 
@@ -113,8 +120,29 @@ def openai_error(body: bytes) -> bytes:
     except (ErrorAnswerError, MalformedAnswerError, KeyError, TypeError):
         return b""
     code = None if kind == "invalid_request_error" else kind
+    if is_prompt_too_long(body):
+        code = CONTEXT_LENGTH_CODE
     told = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
     return orjson.dumps({"error": told})
+
+
+def is_prompt_too_long(body: bytes) -> bool:
+    """Whether an error body says that the prompt is longer than the model's context.
+
+    The API has no type or code for it: it is an `invalid_request_error` whose message begins
+    `prompt is too long: N tokens > M maximum`, and anthropic 2.11 (`types/shared/error_object.py`)
+    knows no other. A message that comes to differ is an ordinary refusal.
+    """
+    try:
+        error = as_object(json_object(body).get("error"))
+    except MalformedAnswerError:
+        return False
+    message = error.get("message")
+    return (
+        error.get("type") == "invalid_request_error"
+        and isinstance(message, str)
+        and message.startswith(_TOO_LONG)
+    )
 
 
 def error_kind(event: JsonObject) -> str:
@@ -123,10 +151,10 @@ def error_kind(event: JsonObject) -> str:
     return kind[:64] if kind and isinstance(kind, str) else "unknown"
 
 
-def json_object(text: bytes) -> JsonObject:
+def json_object(text: bytes, parse: Callable[[bytes], Json] = exact_loads) -> JsonObject:
     """Parses an object. Raises MalformedAnswerError."""
     try:
-        value: Json = orjson.loads(text)
+        value = parse(text)
     except orjson.JSONDecodeError as error:
         raise MalformedAnswerError("the answer is not JSON") from error
     if not isinstance(value, dict):
@@ -148,11 +176,19 @@ def text_of(block: JsonObject, name: str) -> str:
 
 
 def dumps(value: Json) -> bytes:
-    """Writes JSON. Raises MalformedAnswerError for what is nested deeper than orjson writes."""
+    """Writes JSON. Raises MalformedAnswerError for what is nested deeper than can be written."""
     try:
-        return orjson.dumps(value)
+        return exact_dumps(value)
     except orjson.JSONEncodeError as error:
         raise MalformedAnswerError("the answer is nested too deeply") from error
+
+
+def input_of(block: JsonObject) -> JsonObject:
+    """A tool's arguments; none if there are none. Raises MalformedAnswerError."""
+    value = block.get("input")
+    if not isinstance(value, dict | None):
+        raise MalformedAnswerError("a tool's input is not an object")
+    return value or {}
 
 
 def tool_call(block: JsonObject, arguments: str) -> JsonObject:
@@ -163,37 +199,33 @@ def tool_call(block: JsonObject, arguments: str) -> JsonObject:
 
 def _message(message: JsonObject) -> JsonObject:
     """Blocks of kinds that no request of ours can lead to are left out."""
-    blocks: list[JsonObject] = [as_object(block) for block in message["content"]]
-    texts = [text_of(block, "text") for block in _of_type(blocks, "text")]
+    texts: list[str] = []
+    thoughts: list[JsonObject] = []
+    calls: list[JsonObject] = []
+    for block in message["content"]:
+        kind = block.get("type")
+        if kind == "text":
+            texts.append(text_of(block, "text"))
+        elif kind == "tool_use":
+            calls.append(tool_call(block, dumps(input_of(block)).decode()))
+        elif kind in THINKING_BLOCKS:
+            thoughts.append(placed(block, sum(map(len, texts)), len(calls)))
     told: JsonObject = {
         "role": "assistant",
         "content": "".join(texts) if any(texts) else None,
         "refusal": refusal_of(message),
+        "reasoning_content": "".join(map(_thinking, thoughts)),
+        "thinking_blocks": thoughts,
+        "tool_calls": calls,
     }
-    thoughts = [block for block in blocks if block.get("type") in THINKING_BLOCKS]
-    reasoning = "".join(text_of(block, "thinking") for block in _of_type(thoughts, "thinking"))
-    if reasoning:
-        told["reasoning_content"] = reasoning
-    if thoughts:
-        told["thinking_blocks"] = thoughts
-    calls = [
-        tool_call(block, dumps(as_object(block.get("input"))).decode())
-        for block in _of_type(blocks, "tool_use")
-    ]
-    if calls:
-        told["tool_calls"] = calls
-    return told
+    # Members that OpenAI's own answers only have if they say something.
+    return {name: value for name, value in told.items() if value or name in _ALWAYS_TOLD}
 
 
-def _of_type(blocks: Iterable[JsonObject], kind: str) -> list[JsonObject]:
-    return [block for block in blocks if block.get("type") == kind]
+def _thinking(block: JsonObject) -> str:
+    return text_of(block, "thinking") if block["type"] == "thinking" else ""
 
 
 def _text(message: JsonObject, name: str) -> str:
     value = message.get(name)
     return value if isinstance(value, str) else ""
-
-
-def _count(values: JsonObject, name: str) -> int:
-    value = values.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -14,6 +14,7 @@ from ailb_server.domain.request_fields import (
     objects_at,
     refused,
     text_at,
+    unable,
     unheeded,
 )
 
@@ -44,9 +45,9 @@ def blocks(content: Json, param: str, parts: frozenset[str], ignored: set[str]) 
         return text_blocks(content)
     found: list[JsonObject] = []
     for part, path in objects_at(content, param):
-        kind = part.get("type")
-        if not isinstance(kind, str) or kind not in parts:
-            raise refused(f"{path}.type", "is not a kind of content that this provider takes here")
+        kind = text_at(part.get("type"), f"{path}.type")
+        if kind not in parts:
+            raise unable(f"{path}.type", "is not a kind of content that this provider takes here")
         block = _BLOCKS[kind](part, path, ignored)
         ignored |= unheeded(part, {"type", kind, "cache_control"}, _WHERE)
         if block.get("text", "x").strip():
@@ -85,12 +86,12 @@ def _image(part: JsonObject, path: str, ignored: set[str]) -> JsonObject:
         media_type, data = _data_url(url, param)
         media_type = "image/jpeg" if media_type == "image/jpg" else media_type
         if media_type not in _IMAGE_TYPES:
-            raise refused(param, "must be a JPEG, PNG, GIF or WebP image for this provider")
+            raise unable(param, "must be a JPEG, PNG, GIF or WebP image for this provider")
         source = {"type": "base64", "media_type": media_type, "data": data}
     elif url[:8].lower().startswith(("http://", "https://")):
         source = {"type": "url", "url": url}
     else:
-        raise refused(param, "must be an http, https or data URL")
+        raise unable(param, "must be an http, https or data URL for this provider")
     return {"type": "image", "source": source}
 
 
@@ -106,7 +107,7 @@ def _file(part: JsonObject, path: str, ignored: set[str]) -> JsonObject:
     else:
         media_type, data = _data_url(text_at(file.get("file_data"), param), param)
         if media_type != _PDF:
-            raise refused(param, "must be a PDF as a data URL for this provider")
+            raise unable(param, "must be a PDF as a data URL for this provider")
         block["source"] = {"type": "base64", "media_type": _PDF, "data": data}
     if file.get("filename") is not None:
         block["title"] = text_at(file["filename"], f"{path}.file.filename")

@@ -9,14 +9,17 @@ from collections.abc import Sequence
 import orjson
 
 from ailb_server.domain.chat import Json, JsonObject
+from ailb_server.domain.json_text import exact_loads
 from ailb_server.domain.request_fields import (
     name_at,
     object_at,
     objects_at,
     refused,
     text_at,
+    unable,
     unheeded,
 )
+from ailb_server.domain.thoughts import interleaved
 from ailb_server.providers.anthropic_wire_content import (
     ASSISTANT_PARTS,
     RESULT_PARTS,
@@ -74,18 +77,18 @@ class Conversation:
             case "tool":
                 self._results.append(self._result(message, param))
             case _:
-                raise refused(f"{param}.role", "is not a role that this provider knows")
+                raise unable(f"{param}.role", "is not a role that this provider knows")
 
     def finish(self) -> None:
         """Closes the last turn. Raises InvalidRequestError if nobody has said anything."""
         self._close_turn()
         if not self.messages:
-            raise refused("messages", "must hold a user message for this provider")
+            raise unable("messages", "must hold a user message for this provider")
 
     def _add_user(self, message: JsonObject, param: str) -> None:
         said = self._blocks(message, param, USER_PARTS)
         if not said:
-            raise refused(f"{param}.content", "must not be empty for this provider")
+            raise unable(f"{param}.content", "must not be empty for this provider")
         if self._told and not self.messages and not self._said and not self._results:
             self.system += self._told
             self._told = []
@@ -134,34 +137,33 @@ def conversation(messages: Sequence[JsonObject], *, system_amid: bool) -> Conver
 
 
 def assistant_blocks(message: JsonObject, param: str, ignored: set[str]) -> list[JsonObject]:
-    """Thinking as it came, then texts, then tool calls. Raises InvalidRequestError."""
+    """Texts, then tool calls, and each thought at its place. Raises InvalidRequestError."""
     for name in _NOT_TAKEN:
         if message.get(name) is not None:
-            raise refused(f"{param}.{name}", "is not supported by this provider")
-    found = [
+            raise unable(f"{param}.{name}", "is not supported by this provider")
+    thoughts = [
         _thinking(block, path)
         for block, path in objects_at(message.get("thinking_blocks"), f"{param}.thinking_blocks")
     ]
-    if message.get("reasoning_content") and not found:
+    if message.get("reasoning_content") and not thoughts:
         # Without its signature the API does not take a thought back.
         ignored.add("messages.reasoning_content")
-    found += blocks(message.get("content"), f"{param}.content", ASSISTANT_PARTS, ignored)
+    texts = blocks(message.get("content"), f"{param}.content", ASSISTANT_PARTS, ignored)
     if message.get("refusal") is not None:
-        found += text_blocks(text_at(message["refusal"], f"{param}.refusal"))
+        texts += text_blocks(text_at(message["refusal"], f"{param}.refusal"))
     calls = objects_at(message.get("tool_calls"), f"{param}.tool_calls")
-    return found + [_tool_use(call, path, ignored) for call, path in calls]
+    return interleaved(thoughts, texts, [_tool_use(call, path, ignored) for call, path in calls])
 
 
 def _thinking(block: JsonObject, path: str) -> JsonObject:
-    """The provider's own block, as it was; `index` is what a stream's chunks added to it."""
     if block.get("type") not in THINKING_BLOCKS:
         raise refused(f"{path}.type", "must be `thinking` or `redacted_thinking`")
-    return {name: value for name, value in block.items() if name != "index"}
+    return block
 
 
 def _tool_use(call: JsonObject, path: str, ignored: set[str]) -> JsonObject:
     if call.get("type", "function") != "function":
-        raise refused(f"{path}.type", "must be `function` for this provider")
+        raise unable(f"{path}.type", "must be `function` for this provider")
     function = object_at(call.get("function"), f"{path}.function")
     # A stream's chunks give calls an index, which clients may keep.
     ignored |= unheeded(call, {"id", "type", "function", "index"}, "messages.tool_calls")
@@ -178,9 +180,10 @@ def _input(arguments: Json, param: str) -> JsonObject:
     if not arguments:
         return {}
     try:
-        value: Json = orjson.loads(text_at(arguments, param))
+        value = exact_loads(text_at(arguments, param))
     except orjson.JSONDecodeError:
         value = None
     if not isinstance(value, dict):
-        raise refused(param, "must be a JSON object as a string")
+        # What a model wrote need not be JSON, and where it is relayed as a text that may stay so.
+        raise unable(param, "must be a JSON object as a string for this provider")
     return value

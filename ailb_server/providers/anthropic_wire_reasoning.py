@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ailb_server.domain.chat import Json, JsonObject
-from ailb_server.domain.request_fields import refused
+from ailb_server.domain.request_fields import text_at, unable
 from ailb_server.providers.anthropic_wire_models import EFFORTS, ModelFacts
 
 MIN_BUDGET = 1024
@@ -41,14 +41,14 @@ def reasoning(
     own = asked.get("thinking") is not None
     if wanted is None:
         return Reasoning()
-    if wanted == "none":
+    if text_at(wanted, "reasoning_effort") == "none":
         if not own and "disabled" in facts.thinking:
             return Reasoning({"thinking": {"type": "disabled"}})
         ignored.add("reasoning_effort")
         return Reasoning()
     wanted = "low" if wanted == "minimal" else wanted
     if wanted not in EFFORTS:
-        raise refused("reasoning_effort", "is not an effort that this provider knows")
+        raise unable("reasoning_effort", "is not an effort that this provider knows")
     effort = _nearest(wanted, facts.efforts)
     thinking = None
     if may_think and not own:

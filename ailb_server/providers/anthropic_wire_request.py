@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import orjson
 
 from ailb_server.domain.chat import ChatRequest, Json, JsonObject
-from ailb_server.domain.errors import InvalidRequestError
-from ailb_server.domain.request_fields import asks, object_at, refused, text_at, unheeded
+from ailb_server.domain.errors import UntranslatableError
+from ailb_server.domain.json_text import exact_dumps
+from ailb_server.domain.request_fields import asks, object_at, text_at, unable, unheeded
 from ailb_server.providers.anthropic_wire_messages import conversation
 from ailb_server.providers.anthropic_wire_models import ModelFacts
 from ailb_server.providers.anthropic_wire_reasoning import reasoning
@@ -20,8 +21,6 @@ from ailb_server.providers.anthropic_wire_tools import is_forced, tools_and_choi
 
 # The API insists on `max_tokens`; this is for a model whose own limit no listing has told.
 DEFAULT_MAX_TOKENS = 8192
-MAX_IGNORED = 32
-MAX_NAME = 64
 JSON_INSTRUCTION = "Answer with one valid JSON object and nothing else: no prose, no code fence."
 
 # What the answer would have to contain, or what would have to be run: never left out silently.
@@ -68,13 +67,14 @@ class MessagesRequest:
 
 
 def messages_request(request: ChatRequest, model: str, facts: ModelFacts) -> MessagesRequest:
-    """Raises InvalidRequestError, its fact `param` naming what cannot be carried."""
+    """Raises InvalidRequestError, an UntranslatableError if only this provider cannot carry it, its
+    fact `param` naming what it is."""
     try:
         fields, ignored = _fields(request, model, facts)
-        return MessagesRequest(orjson.dumps(fields), _named(ignored))
+        return MessagesRequest(exact_dumps(fields), tuple(sorted(ignored)))
     except (RecursionError, orjson.JSONEncodeError):
         # Deeper than a schema or a call's arguments are in earnest, and than orjson writes.
-        raise InvalidRequestError("The request is nested too deeply.") from None
+        raise UntranslatableError("The request is nested too deeply.") from None
 
 
 def _fields(request: ChatRequest, model: str, facts: ModelFacts) -> tuple[JsonObject, set[str]]:
@@ -111,20 +111,14 @@ def _fields(request: ChatRequest, model: str, facts: ModelFacts) -> tuple[JsonOb
     return fields, ignored
 
 
-def _named(ignored: set[str]) -> tuple[str, ...]:
-    """The names, fit for a header: a caller may have written anything."""
-    names = sorted(ignored)[:MAX_IGNORED]
-    return tuple(name.encode("unicode_escape").decode()[:MAX_NAME] for name in names)
-
-
 def _check(asked: Mapping[str, Json]) -> None:
     for name in sorted(_NOT_TAKEN.intersection(asked)):
         if asked[name] is not None and asked[name] is not False:
-            raise refused(name, "is not supported by this provider")
+            raise unable(name, "is not supported by this provider")
     if asked.get("n") not in (None, 1):
-        raise refused("n", "must be 1 for this provider")
+        raise unable("n", "must be 1 for this provider")
     if asked.get("modalities") not in (None, ["text"]):
-        raise refused("modalities", 'must be `["text"]` for this provider')
+        raise unable("modalities", 'must be `["text"]` for this provider')
 
 
 def _unknown(asked: Mapping[str, Json], own: frozenset[str]) -> set[str]:
@@ -179,9 +173,9 @@ def _format(asked: Mapping[str, Json], facts: ModelFacts) -> JsonObject:
     if kind in ("text", "json_object"):
         return {}
     if kind != "json_schema":
-        raise refused("response_format.type", "is not a format that this provider knows")
+        raise unable("response_format.type", "is not a format that this provider knows")
     if not facts.structured_outputs:
-        raise refused("response_format", "with a schema is not supported by this model")
+        raise unable("response_format", "with a schema is not supported by this model")
     path = "response_format.json_schema"
     schema = object_at(asked["response_format"].get("json_schema"), path).get("schema")
     return {
@@ -192,9 +186,11 @@ def _format(asked: Mapping[str, Json], facts: ModelFacts) -> JsonObject:
     }
 
 
-def _format_type(asked: Mapping[str, Json]) -> Json:
+def _format_type(asked: Mapping[str, Json]) -> str:
     wanted = asked.get("response_format")
-    return "text" if wanted is None else object_at(wanted, "response_format").get("type")
+    if wanted is None:
+        return "text"
+    return text_at(object_at(wanted, "response_format").get("type"), "response_format.type")
 
 
 def _stop(stop: Json) -> list[str]:

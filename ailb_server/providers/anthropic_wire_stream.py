@@ -8,12 +8,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ailb_server.domain.chat import ChatChunk, Json, JsonObject, TokenUsage
+from ailb_server.domain.json_text import StreamedJson, exact
+from ailb_server.domain.thoughts import placed
 from ailb_server.providers.anthropic_wire_answer import (
     as_object,
     dumps,
     envelope,
     error_kind,
     finish_reason,
+    input_of,
     json_object,
     refusal_of,
     text_of,
@@ -26,6 +29,7 @@ from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerE
 from ailb_server.providers.sse import data_of, split_events
 
 MAX_THINKING_CHARACTERS = 16 * 1024 * 1024
+_BLOCK_START = "content_block_start"
 _DONE = b"data: [DONE]\n\n"
 
 
@@ -38,13 +42,30 @@ class _Block:
     has_arguments: bool = False
     thinking: list[str] = field(default_factory=list)
     signature: str = ""
+    # The answer's characters and calls before it.
+    place: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """A block as OpenAI's chunks, the tokens that it tells, and its own events."""
+
+    chunks: list[JsonObject]
+    usage: TokenUsage | None
+    events: list[bytes]
 
 
 class StreamReader:
-    """Reads a stream's events; `done` is set by `message_stop`. `created` is in Unix seconds."""
+    """Reads a stream's events. `created` is in Unix seconds.
+
+    `done` is set by `message_stop`. A bad event after `message_start` is kept as `fault` until what
+    came before it is told.
+    """
 
     def __init__(self, *, include_usage: bool, created: int) -> None:
         self.done = False
+        self.fault: ValueError | None = None
+        self._json = StreamedJson()
         self._include_usage = include_usage
         self._created = created
         self._head: JsonObject | None = None
@@ -53,28 +74,53 @@ class StreamReader:
         self._blocks: dict[int, _Block] = {}
         self._calls = 0
         self._thoughts = 0
+        self._characters = 0
         self._thinking_size = 0
         self._finished = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether `message_start` has come."""
+        return self._head is not None
+
+    # A ping is a sign of life too: while a model thinks unseen, nothing else comes.
+    alive = begun
 
     def read(self, block: bytes) -> ChatChunk:
         """Turns a block of whole events into one chunk; `ping` and unknown events are nothing.
 
-        Raises MalformedAnswerError, or ErrorAnswerError for an `error` event.
+        Until `begun`, raises MalformedAnswerError, or ErrorAnswerError for an `error` event.
         """
         if self.done:
             return ChatChunk((), b"")
-        chunks, usage = self.translate(block)
-        return ChatChunk(chunks, self._wire(chunks), usage)
+        translated = self.translate(block)
+        return ChatChunk(translated.chunks, self._wire(translated.chunks), translated.usage)
 
-    def translate(self, block: bytes) -> tuple[list[JsonObject], TokenUsage | None]:
-        """The chunks' objects, and the tokens that the block tells. Raises as `read`."""
+    def translate(self, block: bytes) -> Translated:
+        """What the block's events say, up to a bad one. Raises as `read`."""
         self._usage_told = False
         chunks: list[JsonObject] = []
+        events: list[bytes] = []
         for event in split_events(block):
-            data = data_of(event)
-            if data and data.strip() and not self.done:
-                chunks += self._on(json_object(data))
-        return chunks, usage_of(self._usage) if self._usage_told else None
+            try:
+                chunks += self._told(event)
+            except ValueError as error:
+                if not self.begun:
+                    raise
+                if isinstance(error, ErrorAnswerError):
+                    error.event = event + b"\n\n"
+                self.fault = error
+                break
+            events.append(event)
+        return Translated(chunks, usage_of(self._usage) if self._usage_told else None, events)
+
+    def _told(self, event: bytes) -> list[JsonObject]:
+        data = data_of(event)
+        if not data or not data.strip() or self.done:
+            return []
+        told = json_object(data, self._json.loads)
+        # The one event that has a tool's arguments as an object.
+        return list(self._on(exact(data, told) if told.get("type") == _BLOCK_START else told))
 
     def _on(self, event: JsonObject) -> Iterable[JsonObject]:
         kind = event.get("type")
@@ -102,7 +148,7 @@ class StreamReader:
         start = event.get("content_block")
         if not isinstance(start, dict):
             raise MalformedAnswerError("content_block_start has no block")
-        block = _Block(start)
+        block = _Block(start, place=(self._characters, self._calls))
         self._blocks[_index(event)] = block
         kind = start.get("type")
         if kind == "tool_use":
@@ -113,7 +159,7 @@ class StreamReader:
             yield from self._thought(block, start.get("thinking"))
             block.signature = text_of(start, "signature") if start.get("signature") else ""
         elif kind == "text" and start.get("text"):
-            yield self._chunk({"content": text_of(start, "text")})
+            yield self._content(text_of(start, "text"))
 
     def _block_delta(self, event: JsonObject) -> Iterator[JsonObject]:
         block = self._open_block(event)
@@ -122,7 +168,7 @@ class StreamReader:
         match block.start.get("type"), delta.get("type"):
             case "text", "text_delta":
                 if text := text_of(delta, "text"):
-                    yield self._chunk({"content": text})
+                    yield self._content(text)
             case "tool_use", "input_json_delta":
                 if part := text_of(delta, "partial_json"):
                     block.has_arguments = True
@@ -137,13 +183,14 @@ class StreamReader:
         del self._blocks[_index(event)]
         kind = block.start.get("type")
         if kind == "tool_use" and not block.has_arguments:
-            yield self._arguments(block, dumps(as_object(block.start.get("input"))).decode())
+            yield self._arguments(block, dumps(input_of(block.start)).decode())
         elif kind in THINKING_BLOCKS:
             native = dict(block.start)
             if kind == "thinking":
                 native.update(thinking="".join(block.thinking), signature=block.signature)
             # OpenAI's clients join a stream's lists by this index.
-            yield self._chunk({"thinking_blocks": [{"index": block.ordinal, **native}]})
+            told = {"index": block.ordinal, **placed(native, *block.place)}
+            yield self._chunk({"thinking_blocks": [told]})
 
     def _message_delta(self, event: JsonObject) -> Iterator[JsonObject]:
         self._count(event.get("usage"))
@@ -162,6 +209,10 @@ class StreamReader:
         refusal = refusal_of(delta)
         last = {"refusal": refusal} if refusal else {}
         return self._chunk(last, finish_reason(delta.get("stop_reason")))
+
+    def _content(self, text: str) -> JsonObject:
+        self._characters += len(text)
+        return self._chunk({"content": text})
 
     def _thought(self, block: _Block, text: Json) -> Iterator[JsonObject]:
         if isinstance(text, str) and text:
@@ -209,7 +260,7 @@ def _index(event: JsonObject) -> int:
 
 
 _AFTER_START = {
-    "content_block_start": StreamReader._block_start,
+    _BLOCK_START: StreamReader._block_start,
     "content_block_delta": StreamReader._block_delta,
     "content_block_stop": StreamReader._block_stop,
     "message_delta": StreamReader._message_delta,

@@ -4,7 +4,15 @@ Source: anthropic 2.11 `types/tool_param.py`, `types/tool_choice_*_param.py`.
 """
 
 from ailb_server.domain.chat import Json, JsonObject
-from ailb_server.domain.request_fields import name_at, object_at, objects_at, refused, unheeded
+from ailb_server.domain.request_fields import (
+    name_at,
+    object_at,
+    objects_at,
+    refused,
+    text_at,
+    unable,
+    unheeded,
+)
 from ailb_server.providers.anthropic_wire_schema import enforceable
 
 _MODES = {"none": "none", "auto": "auto", "required": "any"}
@@ -43,8 +51,8 @@ def is_forced(choice: JsonObject | None) -> bool:
 
 
 def _tool(tool: JsonObject, path: str, ignored: set[str]) -> JsonObject:
-    if tool.get("type") != "function":
-        raise refused(f"{path}.type", "must be `function` for this provider")
+    if text_at(tool.get("type"), f"{path}.type") != "function":
+        raise unable(f"{path}.type", "must be `function` for this provider")
     function = object_at(tool.get("function"), f"{path}.function")
     ignored |= unheeded(tool, {"type", "function", "cache_control"}, "tools")
     ignored |= unheeded(function, _FUNCTION, "tools.function")
@@ -76,7 +84,9 @@ def _choice(choice: Json) -> JsonObject:
     if isinstance(choice, dict) and choice.get("type") == "function":
         function = object_at(choice.get("function"), "tool_choice.function")
         return {"type": "tool", "name": name_at(function.get("name"), "tool_choice.function.name")}
-    raise refused("tool_choice", "is not a choice that this provider knows")
+    if not isinstance(choice, str | dict):
+        raise refused("tool_choice", "must be a string or an object")
+    raise unable("tool_choice", "is not a choice that this provider knows")
 
 
 def _unheeded_choice(choice: JsonObject) -> set[str]:

@@ -19,6 +19,7 @@ from ailb_server.providers.ndjson import LineCutter
 from ailb_server.providers.ollama_line_wire import Mint
 from ailb_server.providers.ollama_request_wire import UpstreamRequest, upstream_request
 from ailb_server.providers.openai_wire import ErrorAnswerError
+from ailb_server.providers.stream_loop import chunks_of
 from ailb_server.providers.upstream import Reply, Upstream
 from ailb_server.providers.upstream_errors import status_error
 
@@ -83,6 +84,10 @@ class OllamaProvider:
             async with aclosing(self._embeddings(sent, reply)) as chunks:
                 yield ProviderAnswer(chunks, sent.ignored)
 
+    def has_room(self) -> bool:
+        """See `PooledProvider.has_room`."""
+        return self._upstream.has_room()
+
     async def list_models(self) -> Sequence[str] | None:
         """See `ChatProvider.list_models`: what `/api/tags` has."""
         try:
@@ -140,29 +145,13 @@ class OllamaProvider:
         except ValueError as error:
             raise self._bad_answer(error) from error
 
-    async def _stream(
+    def _stream(
         self, request: ChatRequest, model: str, reply: Reply
     ) -> AsyncGenerator[ChatChunk, None]:
-        cutter = LineCutter()
         reader = answer_wire.StreamReader(
             model, include_usage=request.include_usage, mint=self._mint
         )
-        while not reader.done:
-            read = await reply.read()
-            try:
-                lines = cutter.feed(read) if read else cutter.finish()
-                chunk = reader.read(lines)
-            except ValueError as error:
-                raise self._bad_answer(error) from error
-            if lines:
-                reply.token_seen()
-            if chunk.events:
-                yield chunk
-            if not read and not reader.done:
-                raise UpstreamUnavailableError(
-                    "The provider ended the stream before its end.", provider=self.name
-                )
-        await reply.drain()
+        return chunks_of(reply, LineCutter(), reader, self._bad_answer)
 
     def _bad_answer(self, error: ValueError) -> UpstreamUnavailableError:
         if isinstance(error, ErrorAnswerError):

@@ -1,6 +1,6 @@
 """Ollama's answers to `/api/chat` as OpenAI writes them, streamed and whole. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import orjson
 
@@ -13,25 +13,33 @@ _DONE = b"data: [DONE]\n\n"
 
 
 class StreamReader:
-    """Turns the lines of each read into one chunk of OpenAI's events."""
+    """Turns the lines of each read into one chunk of OpenAI's events.
+
+    A bad line after good ones is kept as `fault` until what came before it is told.
+    """
 
     def __init__(self, model: str, *, include_usage: bool, mint: Mint) -> None:
         self._lines = LineReader(model, mint)
         self._include_usage = include_usage
+        # Set by the first line.
+        self.begun = False
+        self.fault: ValueError | None = None
 
     @property
     def done(self) -> bool:
         """Whether the last line was there."""
         return self._lines.done
 
+    @property
+    def alive(self) -> bool:
+        """Whether the last lines were a sign of life: any is."""
+        return self.begun
+
     def read(self, lines: Sequence[bytes]) -> ChatChunk:
-        """Raises as `LineReader.read`. Lines after the last are not looked at."""
+        """Raises as `LineReader.read` until `begun`. Lines after the last are not looked at."""
         if self.done:
             return ChatChunk((), b"")
-        events: list[JsonObject] = []
-        for line in lines:
-            if not self.done:
-                events += self._events(line)
+        events = list(self._good(lines))
         wire = b"".join(_event_text(event) for event in events)
         if not self.done:
             return ChatChunk(events, wire)
@@ -40,10 +48,24 @@ class StreamReader:
             wire += _event_text(usage)
         return ChatChunk([*events, usage], wire + _DONE, self._lines.usage)
 
+    def _good(self, lines: Sequence[bytes]) -> Iterator[JsonObject]:
+        """The events up to a bad line."""
+        for line in lines:
+            if self.done:
+                return
+            try:
+                events = self._events(line)
+            except ValueError as error:
+                if not self.begun:
+                    raise
+                self.fault = error
+                return
+            self.begun = True
+            yield from events
+
     def _events(self, line: bytes) -> list[JsonObject]:
-        begun = bool(self._lines.head)
         said = self._lines.read(line)
-        events = [] if begun else [self._choice({"role": "assistant", "content": ""})]
+        events = [] if self.begun else [self._choice({"role": "assistant", "content": ""})]
         if said.delta or said.logprobs:
             events.append(self._choice(said.delta, logprobs=said.logprobs))
         if self.done:

@@ -10,17 +10,15 @@ from dataclasses import dataclass
 import orjson
 
 from ailb_server.domain.chat import OWN_FIELDS, ChatChunk, ChatRequest, Json, JsonObject, TokenUsage
-from ailb_server.domain.errors import InvalidRequestError
-from ailb_server.domain.request_fields import asks, refused
-from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError
+from ailb_server.domain.errors import UntranslatableError
+from ailb_server.domain.request_fields import asks, refused, unable
+from ailb_server.providers.ollama_request_wire import kept_alive
+from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError, count_of
 
 _TRANSLATED = frozenset(
     {"model", "input", "dimensions", "encoding_format", "truncate", "keep_alive"}
 )
 _ENCODINGS = ("float", "base64")
-# As many and as long as a response header bears.
-_MAX_IGNORED = 32
-_MAX_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +43,11 @@ def embed_request(request: ChatRequest, model: str) -> EmbedRequest:
     texts = _texts(fields.get("input"))
     encoding = fields.get("encoding_format", "float")
     if encoding not in _ENCODINGS:
-        raise refused("encoding_format", f"must be one of {', '.join(_ENCODINGS)}")
+        raise unable("encoding_format", f"must be one of {', '.join(_ENCODINGS)} for this provider")
     body: JsonObject = {"model": model, "input": texts, "truncate": _truncate(fields)}
     if "dimensions" in fields:
         body["dimensions"] = fields["dimensions"]
-    if "keep_alive" in fields:
-        body["keep_alive"] = _keep_alive(fields["keep_alive"])
+    body.update(kept_alive(fields))
     return EmbedRequest(
         orjson.dumps(body), _ignored(fields), model, len(texts), packed=encoding == "base64"
     )
@@ -62,7 +59,7 @@ def embeddings(body: bytes, asked: EmbedRequest) -> ChatChunk:
     vectors = answer.get("embeddings")
     if not isinstance(vectors, list) or len(vectors) != asked.inputs:
         raise MalformedAnswerError("not one embedding for each input")
-    usage = TokenUsage(prompt=_count(answer.get("prompt_eval_count")))
+    usage = TokenUsage(prompt=count_of(answer, "prompt_eval_count"))
     told = answer.get("model")
     listed: JsonObject = {
         "object": "list",
@@ -83,7 +80,7 @@ def embeddings(body: bytes, asked: EmbedRequest) -> ChatChunk:
 def _texts(given: Json) -> list[str]:
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise InvalidRequestError(
+        raise UntranslatableError(
             "The provider embeds texts, not tokens: `input` must be a string or an array of"
             " strings.",
             param="input",
@@ -98,17 +95,9 @@ def _truncate(fields: JsonObject) -> bool:
     return truncate
 
 
-def _keep_alive(given: Json) -> str | float:
-    if isinstance(given, bool) or not isinstance(given, str | int | float):
-        raise refused("keep_alive", "must be a duration or a number of seconds")
-    return given
-
-
 def _ignored(fields: JsonObject) -> tuple[str, ...]:
-    """The caller chooses the names of unknown parameters, and headers bear but plain text."""
     unknown = fields.keys() - _TRANSLATED - OWN_FIELDS
-    names = {name.encode("unicode_escape").decode() for name in unknown if asks(name, fields[name])}
-    return tuple(sorted(name[:_MAX_NAME].replace(",", "_") for name in names)[:_MAX_IGNORED])
+    return tuple(sorted(name for name in unknown if asks(name, fields[name])))
 
 
 def _object(body: bytes) -> JsonObject:
@@ -134,9 +123,3 @@ def _embedding(vector: Json, *, packed: bool) -> list[float] | str:
         return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
     except (struct.error, OverflowError) as error:
         raise MalformedAnswerError("an embedding's number is not a float32") from error
-
-
-def _count(value: Json) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return max(0, int(value))

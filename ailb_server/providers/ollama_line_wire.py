@@ -13,7 +13,8 @@ from datetime import datetime
 import orjson
 
 from ailb_server.domain.chat import Json, JsonObject, TokenUsage
-from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError
+from ailb_server.domain.json_text import StreamedJson, exact, exact_dumps
+from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError, count_of
 
 # Reasons without a row (`load`, `unload`, none at all) are ends like any other.
 _FINISH_REASONS: Mapping[str, str] = {"stop": "stop", "length": "length"}
@@ -46,6 +47,7 @@ class LineReader:
         self._mint = mint
         self._model = model
         self._calls = 0
+        self._json = StreamedJson()
         self.head: JsonObject = {}
         self.done = False
         self.finish_reason = ""
@@ -53,18 +55,32 @@ class LineReader:
 
     def read(self, line: bytes) -> Said:
         """Raises MalformedAnswerError, or ErrorAnswerError for an error line."""
-        answer = _object(line)
+        answer = self._object(line)
         done = answer.get("done") is True
         message = answer.get("message")
         if message is None and done:
             message = {}
         if not isinstance(message, dict):
             raise MalformedAnswerError("the line has no message")
+        if message.get("tool_calls"):
+            message = exact(line, answer).get("message")
         self.head = self.head or self._head(answer)
         said = Said(self._delta(message), [_token(t) for t in _list(answer, "logprobs")])
         if done:
             self._finish(answer)
         return said
+
+    def _object(self, line: bytes) -> JsonObject:
+        try:
+            value: Json = self._json.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise MalformedAnswerError("the line is not JSON") from error
+        if not isinstance(value, dict):
+            raise MalformedAnswerError("the line is not a JSON object")
+        if value.get("error"):
+            # Its text is not told: it may quote the prompt.
+            raise ErrorAnswerError("an error line")
+        return value
 
     def _head(self, answer: JsonObject) -> JsonObject:
         return {
@@ -105,21 +121,8 @@ class LineReader:
         self.finish_reason = "tool_calls" if reason == "stop" and self._calls else reason
         # Counts of zero are left out on the wire.
         self.usage = TokenUsage(
-            prompt=_count(answer, "prompt_eval_count"), completion=_count(answer, "eval_count")
+            prompt=count_of(answer, "prompt_eval_count"), completion=count_of(answer, "eval_count")
         )
-
-
-def _object(line: bytes) -> JsonObject:
-    try:
-        value: Json = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise MalformedAnswerError("the line is not JSON") from error
-    if not isinstance(value, dict):
-        raise MalformedAnswerError("the line is not a JSON object")
-    if value.get("error"):
-        # Its text is not told: it may quote the prompt.
-        raise ErrorAnswerError("an error line")
-    return value
 
 
 def _text(values: JsonObject, name: str) -> str:
@@ -140,20 +143,13 @@ def _list(values: JsonObject, name: str) -> list[JsonObject]:
     return value
 
 
-def _count(values: JsonObject, name: str) -> int:
-    value = values.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return max(0, int(value))
-
-
 def _arguments(arguments: Json) -> str:
     if arguments is None:
         return "{}"
     if isinstance(arguments, str):
         return arguments
     try:
-        return orjson.dumps(arguments).decode()
+        return exact_dumps(arguments).decode()
     except orjson.JSONEncodeError as error:
         raise MalformedAnswerError("the arguments are nested too deeply") from error
 

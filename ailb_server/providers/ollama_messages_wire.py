@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import orjson
 
 from ailb_server.domain.chat import Json, JsonObject
-from ailb_server.domain.errors import InvalidRequestError
+from ailb_server.domain.errors import InvalidRequestError, UntranslatableError
+from ailb_server.domain.json_text import exact_loads
 from ailb_server.domain.request_fields import unheeded
 
 _ROLES: Mapping[str, str] = {
@@ -49,7 +50,7 @@ def translate(messages: list[JsonObject]) -> Conversation:
         at = f"messages[{index}]"
         role = _ROLES.get(message["role"])
         if role is None:
-            raise refused(f"{at}.role", "The provider takes no such role.")
+            raise unable(f"{at}.role", "The provider takes no such role.")
         turn: JsonObject = {"role": role, **_content(message, at, conversation)}
         known = _MESSAGE
         if role == "assistant":
@@ -64,8 +65,13 @@ def translate(messages: list[JsonObject]) -> Conversation:
 
 
 def refused(param: str, message: str) -> InvalidRequestError:
-    """The error for what Ollama cannot do, or what is malformed."""
+    """The error for what is wrong wherever it goes."""
     return InvalidRequestError(message, param=param)
+
+
+def unable(param: str, message: str) -> UntranslatableError:
+    """The error for what Ollama cannot do, and another provider may."""
+    return UntranslatableError(message, param=param)
 
 
 def _content(message: JsonObject, at: str, conversation: Conversation) -> JsonObject:
@@ -97,9 +103,11 @@ def _add_part(part: Json, at: str, texts: list[str], images: list[str]) -> None:
     if kind == "image_url":
         images.append(_image(part.get("image_url"), f"{at}.image_url"))
     elif kind in ("input_audio", "file"):
-        raise refused(f"{at}.{kind}", "The provider takes texts and images only.")
-    elif not isinstance(kind, str) or kind not in _PARTS:
-        raise refused(f"{at}.type", "The provider takes parts of type text and image_url only.")
+        raise unable(f"{at}.{kind}", "The provider takes texts and images only.")
+    elif not isinstance(kind, str):
+        raise refused(f"{at}.type", "`type` must be a string.")
+    elif kind not in _PARTS:
+        raise unable(f"{at}.type", "The provider takes parts of type text and image_url only.")
     elif not isinstance(part.get(kind), str):
         raise refused(f"{at}.{kind}", f"`{kind}` must be a string.")
     else:
@@ -112,7 +120,7 @@ def _image(image: Json, at: str) -> str:
     if not isinstance(url, str):
         raise refused(at, "`image_url.url` must be a string.")
     if not url[:5].lower() == "data:":
-        raise refused(at, "The provider fetches no images: send a base64 data: URL.")
+        raise unable(at, "The provider fetches no images: send a base64 data: URL.")
     head, comma, data = url.partition(",")
     if not comma or not head.lower().endswith(";base64"):
         raise refused(at, "The image's data: URL must be base64.")
@@ -124,7 +132,7 @@ def _assistant(
 ) -> JsonObject:
     for name in _NOT_TAKEN:
         if message.get(name) is not None:
-            raise refused(f"{at}.{name}", f"The provider does not take `{name}`.")
+            raise unable(f"{at}.{name}", f"The provider does not take `{name}`.")
     turn: JsonObject = {}
     thinking = message.get("reasoning_content") or message.get("reasoning")
     if isinstance(thinking, str) and thinking:
@@ -145,8 +153,10 @@ def _assistant(
 
 
 def _call(call: Json, index: int, at: str, tools: dict[str, str]) -> JsonObject:
-    if not isinstance(call, dict) or call.get("type", "function") != "function":
-        raise refused(f"{at}.type", "The provider takes calls of functions only.")
+    if not isinstance(call, dict):
+        raise refused(at, "A call must be an object.")
+    if call.get("type", "function") != "function":
+        raise unable(f"{at}.type", "The provider takes calls of functions only.")
     function = call.get("function")
     if not isinstance(function, dict):
         raise refused(f"{at}.function", "`function` must be an object.")
@@ -167,11 +177,12 @@ def _arguments(arguments: Json, at: str) -> JsonObject:
     if arguments is None or arguments == "":
         return {}
     try:
-        value = orjson.loads(arguments) if isinstance(arguments, str) else arguments
+        value = exact_loads(arguments) if isinstance(arguments, str) else arguments
     except orjson.JSONDecodeError:
-        raise refused(at, "`arguments` must be valid JSON.") from None
+        # What a model wrote need not be JSON, and where it is relayed as a text that may stay so.
+        raise unable(at, "The provider takes `arguments` of valid JSON only.") from None
     if not isinstance(value, dict):
-        raise refused(at, "`arguments` must be a JSON object.")
+        raise unable(at, "The provider takes `arguments` that are a JSON object only.")
     return value
 
 

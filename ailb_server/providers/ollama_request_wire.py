@@ -10,17 +10,15 @@ from dataclasses import dataclass
 import orjson
 
 from ailb_server.domain.chat import OWN_FIELDS, ChatRequest, Json, JsonObject
-from ailb_server.domain.errors import InvalidRequestError
+from ailb_server.domain.errors import UntranslatableError
+from ailb_server.domain.json_text import exact_dumps
 from ailb_server.domain.request_fields import asks, unheeded
-from ailb_server.providers.ollama_messages_wire import refused, translate
+from ailb_server.providers.ollama_messages_wire import refused, translate, unable
 from ailb_server.providers.ollama_tools_wire import chosen_tools
 
 MAX_NUM_CTX = 16 * 1024 * 1024
 _MAX_TOP_LOGPROBS = 20
 _CHARACTERS_PER_TOKEN = 4
-# As many and as long as a response header bears.
-_MAX_IGNORED = 32
-_MAX_NAME = 64
 
 _NUMBERS = (
     "temperature",
@@ -105,7 +103,7 @@ def upstream_request(request: ChatRequest, model: str, num_ctx: int) -> Upstream
     text = _encoded(body)
     return UpstreamRequest(
         text,
-        _nameable(ignored),
+        tuple(sorted(ignored)),
         options["num_ctx"],
         (len(text) - conversation.image_bytes) // _CHARACTERS_PER_TOKEN,
     )
@@ -113,20 +111,20 @@ def upstream_request(request: ChatRequest, model: str, num_ctx: int) -> Upstream
 
 def _encoded(body: JsonObject) -> bytes:
     try:
-        return orjson.dumps(body)
+        return exact_dumps(body)
     except orjson.JSONEncodeError:
         # What can be read can be written, but for depth: orjson writes 254 levels.
-        raise InvalidRequestError("The request is nested too deeply.") from None
+        raise UntranslatableError("The request is nested too deeply.") from None
 
 
 def _refuse(fields: JsonObject) -> None:
     for name in _NOT_TAKEN:
         if name in fields:
-            raise refused(name, f"The provider does not take `{name}`.")
+            raise unable(name, f"The provider does not take `{name}`.")
     if fields.get("n", 1) != 1:
-        raise refused("n", "The provider gives one choice: `n` must be 1.")
+        raise unable("n", "The provider gives one choice: `n` must be 1.")
     if fields.get("modalities", ["text"]) != ["text"]:
-        raise refused("modalities", "The provider answers in text only.")
+        raise unable("modalities", "The provider answers in text only.")
 
 
 def _options(fields: JsonObject, num_ctx: int) -> JsonObject:
@@ -155,16 +153,22 @@ def _settings(fields: JsonObject) -> JsonObject:
         settings.update(_format(fields["response_format"]))
     if "reasoning_effort" in fields:
         effort = fields["reasoning_effort"]
-        if not isinstance(effort, str) or effort not in _THINK:
-            raise refused("reasoning_effort", f"Must be one of {', '.join(_THINK)}.")
+        if not isinstance(effort, str):
+            raise refused("reasoning_effort", "`reasoning_effort` must be a string.")
+        if effort not in _THINK:
+            raise unable("reasoning_effort", f"Must be one of {', '.join(_THINK)}.")
         settings["think"] = _THINK[effort]
-    settings.update(_logprobs(fields))
-    if "keep_alive" in fields:
-        keep_alive = fields["keep_alive"]
-        if isinstance(keep_alive, bool) or not isinstance(keep_alive, str | int | float):
-            raise refused("keep_alive", "`keep_alive` must be a duration or a number of seconds.")
-        settings["keep_alive"] = keep_alive
-    return settings
+    return {**settings, **_logprobs(fields), **kept_alive(fields)}
+
+
+def kept_alive(fields: JsonObject) -> JsonObject:
+    """How long the model stays loaded, which all of Ollama's endpoints take, if it is asked for."""
+    if "keep_alive" not in fields:
+        return {}
+    keep_alive = fields["keep_alive"]
+    if isinstance(keep_alive, bool) or not isinstance(keep_alive, str | int | float):
+        raise refused("keep_alive", "`keep_alive` must be a duration or a number of seconds.")
+    return {"keep_alive": keep_alive}
 
 
 def _logprobs(fields: JsonObject) -> JsonObject:
@@ -185,8 +189,10 @@ def _format(wanted: Json) -> JsonObject:
         return {}
     if kind == "json_object":
         return {"format": "json"}
+    if not isinstance(kind, str):
+        raise refused("response_format", "Must be an object with a `type`.")
     if kind != "json_schema":
-        raise refused("response_format", "Must be of type text, json_object or json_schema.")
+        raise unable("response_format", "Must be of type text, json_object or json_schema.")
     named = wanted.get("json_schema")
     schema = named.get("schema") if isinstance(named, dict) else None
     if not isinstance(schema, dict):
@@ -209,12 +215,6 @@ def _ignored(fields: JsonObject) -> set[str]:
         found.add("max_tokens")
     # Ollama's models call several tools if they like.
     return found - {"parallel_tool_calls"} if fields.get("parallel_tool_calls") is True else found
-
-
-def _nameable(names: set[str]) -> tuple[str, ...]:
-    """The caller chooses the names of unknown parameters, and headers bear but plain text."""
-    plain = {name.encode("unicode_escape").decode()[:_MAX_NAME] for name in names}
-    return tuple(sorted(name.replace(",", "_") for name in plain)[:_MAX_IGNORED])
 
 
 def _number(fields: JsonObject, name: str) -> float:

@@ -2,7 +2,7 @@
 
 from ailb_server.domain.chat import Json, JsonObject
 from ailb_server.domain.request_fields import unheeded
-from ailb_server.providers.ollama_messages_wire import refused
+from ailb_server.providers.ollama_messages_wire import refused, unable
 
 _FUNCTION = frozenset({"name", "description", "parameters"})
 
@@ -15,10 +15,10 @@ def chosen_tools(fields: JsonObject) -> tuple[list[JsonObject], set[str]]:
     """
     tools = fields.get("tools") or []
     choice = fields.get("tool_choice", "auto")
+    if not isinstance(choice, str | dict):
+        raise refused("tool_choice", "`tool_choice` must be a string or an object.")
     if choice not in ("auto", "none"):
-        raise refused(
-            "tool_choice", "The provider cannot be made to call a tool: use auto or none."
-        )
+        raise unable("tool_choice", "The provider cannot be made to call a tool: use auto or none.")
     translated = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
     if choice == "none":
         return [], set()
@@ -30,8 +30,10 @@ def chosen_tools(fields: JsonObject) -> tuple[list[JsonObject], set[str]]:
 
 
 def _tool(tool: Json, at: str) -> JsonObject:
-    if not isinstance(tool, dict) or tool.get("type") != "function":
-        raise refused(f"{at}.type", "The provider takes tools of type function only.")
+    if not isinstance(tool, dict) or not isinstance(tool.get("type"), str):
+        raise refused(f"{at}.type", "A tool must be an object with a `type`.")
+    if tool["type"] != "function":
+        raise unable(f"{at}.type", "The provider takes tools of type function only.")
     function = tool.get("function")
     if not isinstance(function, dict):
         raise refused(f"{at}.function", "`function` must be an object.")

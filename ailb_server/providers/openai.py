@@ -1,6 +1,6 @@
 """OpenAI, and every server that speaks its wire format."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest
@@ -9,7 +9,8 @@ from ailb_server.domain.ports import ProviderAnswer
 from ailb_server.providers import openai_wire
 from ailb_server.providers.openai_account import OpenAIAccount
 from ailb_server.providers.sdk_request import RequestTemplate
-from ailb_server.providers.sse import EventCutter, EventTooLargeError
+from ailb_server.providers.sse import EventCutter
+from ailb_server.providers.stream_loop import chunks_of
 from ailb_server.providers.upstream import Reply, Upstream
 from ailb_server.providers.upstream_errors import status_error
 
@@ -51,13 +52,16 @@ class OpenAIProvider:
         request.require_translatable()
         template = self._templates.get(path) or await self._prepare(path)
         body, ignored = openai_wire.sent_body(request, model)
-        read = openai_wire.embeddings if path == _EMBEDDINGS else openai_wire.completion
         async with self._upstream.post(template.url, template.headers, body) as reply:
             if reply.status != _OK:
                 raise status_error(self.name, reply.status, reply.headers, await reply.read_all())
-            answer = self._stream(request, reply) if request.stream else self._whole(reply, read)
+            answer = self._stream(request, reply) if request.stream else self._whole(request, reply)
             async with aclosing(answer) as chunks:
                 yield ProviderAnswer(chunks, ignored)
+
+    def has_room(self) -> bool:
+        """See `PooledProvider.has_room`."""
+        return self._upstream.has_room()
 
     async def list_models(self) -> Sequence[str] | None:
         """See `ChatProvider.list_models`."""
@@ -72,38 +76,18 @@ class OpenAIProvider:
         template = self._templates[path] = await self._account.template(path)
         return template
 
-    async def _whole(
-        self, reply: Reply, read: Callable[[bytes], ChatChunk]
-    ) -> AsyncGenerator[ChatChunk, None]:
+    async def _whole(self, request: ChatRequest, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
         body = await reply.read_all()
         try:
-            yield read(body)
+            yield openai_wire.whole_answer(body, request)
         except ValueError as error:
             raise self._bad_answer(error) from error
 
-    async def _stream(self, request: ChatRequest, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
-        cutter = EventCutter()
-        reader = openai_wire.StreamReader(include_usage=request.include_usage)
-        while not reader.done:
-            read = await reply.read()
-            try:
-                block = cutter.feed(read) if read else cutter.finish()
-                chunk = reader.read(block) if block else None
-            except (ValueError, EventTooLargeError) as error:
-                raise self._bad_answer(error) from error
-            if chunk and chunk.events:
-                reply.token_seen()
-            # Comments before the first event are not an answer yet. Usage that the caller does not
-            # see has no wire, and is metered all the same.
-            if chunk and reader.begun and (chunk.wire or chunk.usage):
-                yield chunk
-            if reader.fault:
-                raise self._bad_answer(reader.fault)
-            if (not read and not reader.done) or (reader.done and not reader.begun):
-                raise UpstreamUnavailableError(
-                    "The provider ended the stream before its end.", provider=self.name
-                )
-        await reply.drain()
+    def _stream(self, request: ChatRequest, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
+        reader = openai_wire.StreamReader(
+            include_usage=request.include_usage, translated=request.wire != "openai"
+        )
+        return chunks_of(reply, EventCutter(), reader, self._bad_answer)
 
     def _bad_answer(self, error: ValueError) -> UpstreamUnavailableError:
         if isinstance(error, openai_wire.ErrorAnswerError):

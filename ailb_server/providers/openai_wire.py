@@ -1,13 +1,16 @@
 """OpenAI's chat format as an upstream speaks it: what is sent, relayed and used. Pure."""
 
 import re
+from collections.abc import Callable
 
 import orjson
 
-from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, JsonObject, TokenUsage
-from ailb_server.domain.errors import InvalidRequestError
+from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, JsonObject, Operation, TokenUsage
+from ailb_server.domain.errors import UntranslatableError
 from ailb_server.domain.json_splice import append, splice
-from ailb_server.providers.sse import data_of, split_events
+from ailb_server.domain.json_text import StreamedJson, exact_dumps, loads
+from ailb_server.providers import openai_answer_check as check
+from ailb_server.providers.sse import MAX_EVENT_BYTES, data_of, split_events
 
 _USAGE_NULL = re.compile(rb',\s*"usage"\s*:\s*null(?=\s*[,}])')
 _ASK_USAGE = b'{"include_usage":true}'
@@ -21,7 +24,12 @@ class MalformedAnswerError(ValueError):
 
 
 class ErrorAnswerError(ValueError):
-    """The upstream's answer, though its status says success, is an error object."""
+    """The upstream's answer, though its status says success, is an error object.
+
+    `event` is the stream's own event, for callers of its format.
+    """
+
+    event = b""
 
 
 def sent_body(request: ChatRequest, model: str) -> tuple[bytes, tuple[str, ...]]:
@@ -52,20 +60,41 @@ def upstream_body(request: ChatRequest, model: str) -> bytes:
     return splice(request.body, edits)
 
 
-def completion(body: bytes) -> ChatChunk:
-    """A non-streamed answer, checked and metered; its bytes stay as they are."""
+def whole_answer(body: bytes, request: ChatRequest) -> ChatChunk:
+    """A non-streamed answer, checked and metered; its bytes stay as they are.
+
+    Raises MalformedAnswerError, or ErrorAnswerError for an error in a success.
+    """
+    if request.operation is Operation.EMBEDDING:
+        return embeddings(body, check.inputs_of(request.fields.get("input")))
+    chunk = completion(body, request.operation)
+    if request.wire != "openai":
+        _check_translatable(chunk.events[0])
+    return chunk
+
+
+def completion(body: bytes, operation: Operation = Operation.CHAT) -> ChatChunk:
+    """A completion for callers of this format. Raises as `whole_answer`."""
     answer = _object(body)
-    if not isinstance(answer.get("choices"), list):
-        raise MalformedAnswerError("the answer has no choices")
+    if not check.is_whole(answer.get("choices"), operation):
+        raise MalformedAnswerError("the answer has no choices, or one that says nothing")
     return ChatChunk((answer,), body, usage_of(answer.get("usage")))
 
 
-def embeddings(body: bytes) -> ChatChunk:
-    """A list of embeddings, checked and metered; its bytes stay as they are."""
+def embeddings(body: bytes, inputs: int) -> ChatChunk:
+    """A list of embeddings, one for each of the inputs. Raises as `whole_answer`."""
     answer = _object(body)
-    if not isinstance(answer.get("data"), list):
-        raise MalformedAnswerError("the answer has no data")
+    data = answer.get("data")
+    if not isinstance(data, list) or len(data) != inputs or not all(map(check.is_embedding, data)):
+        raise MalformedAnswerError("not one embedding for each input")
     return ChatChunk((answer,), body, usage_of(answer.get("usage")))
+
+
+def _check_translatable(completion: JsonObject) -> None:
+    for choice in completion["choices"]:
+        message = choice["message"]
+        if not (check.is_translatable(message) and check.have_arguments(message)):
+            raise MalformedAnswerError("the message is not of the format's types")
 
 
 def translated_body(request: ChatRequest, model: str) -> tuple[bytes, tuple[str, ...]]:
@@ -78,41 +107,70 @@ def translated_body(request: ChatRequest, model: str) -> tuple[bytes, tuple[str,
     }
     for message in fields["messages"]:
         foreign.update(f"messages.{name}" for name in _FOREIGN_OF_MESSAGE.intersection(message))
-    fields["messages"] = [
+    native = [
         {name: value for name, value in message.items() if name not in _FOREIGN_OF_MESSAGE}
         for message in fields["messages"]
     ]
+    fields["messages"] = [message for message in native if _says_something(message)]
     try:
-        body = orjson.dumps({**fields, "model": model})
+        body = exact_dumps({**fields, "model": model})
     except orjson.JSONEncodeError:
-        raise InvalidRequestError("The request is nested too deeply.") from None
+        raise UntranslatableError("The request is nested too deeply.") from None
     return body, tuple(sorted(foreign))
+
+
+def _says_something(message: JsonObject) -> bool:
+    """Whether anything is left of the assistant's turn: the API refuses one that says nothing."""
+    said = any(value for name, value in message.items() if name not in ("role", "name"))
+    return said or message.get("role") != "assistant"
 
 
 class StreamReader:
     """Reads a stream's events beside their relay: checks, meters, and hides usage not asked for.
 
-    `done` is set by `[DONE]`, `begun` by the first event. A bad event after good ones is kept as
-    `fault` until those are relayed: what was answered is delivered and metered.
+    `done` is set by `[DONE]`, `begun` by the first choice, and `alive` tells whether the last block
+    had any event since. What comes before it (Azure's `prompt_filter_results`) waits for it, so
+    that the first chunk is an answer. A bad event after it is kept as `fault` until what came
+    before is relayed: what was answered is delivered and metered. `translated`: callers get it in
+    another format.
     """
 
-    def __init__(self, *, include_usage: bool) -> None:
+    def __init__(self, *, include_usage: bool, translated: bool = False) -> None:
         self._include_usage = include_usage
+        self._translated = translated
+        self._held: ChatChunk | None = None
+        self._json = StreamedJson()
         self.done = False
+        self.alive = False
         self.begun = False
         self.fault: ValueError | None = None
 
     def read(self, block: bytes) -> ChatChunk:
-        """Turns a block of whole events into one chunk. Raises if its first event is bad."""
+        """Turns a block of whole events into one chunk, empty until `begun`.
+
+        Raises MalformedAnswerError or ErrorAnswerError for a bad event before that.
+        """
+        chunk = self._read(block)
+        if self._held:
+            chunk = _joined(self._held, chunk)
+        if self.begun:
+            self._held = None
+            return chunk
+        self._held = chunk
+        if len(chunk.wire) > MAX_EVENT_BYTES:
+            raise MalformedAnswerError("the stream has no beginning")
+        return ChatChunk((), b"")
+
+    def _read(self, block: bytes) -> ChatChunk:
         chunks: list[JsonObject] = []
         kept: list[bytes] = []
         usage: TokenUsage | None = None
         for event in split_events(block):
             data = data_of(event)
             data = data.strip() if data else b""
-            if data == b"[DONE]":
-                self.done = True
-            elif data:
+            # What follows the end is no answer, nor a fault.
+            self.done = self.done or data == b"[DONE]"
+            if data and not self.done:
                 chunk = self._checked(data)
                 if chunk is None:
                     break
@@ -122,6 +180,7 @@ class StreamReader:
                     continue
                 event = self._shown(event, data, chunk)  # noqa: PLW2901
             kept.append(event)
+        self.alive = self.begun and bool(chunks)
         if self.fault is None and (self._include_usage or b'"usage"' not in block):
             return ChatChunk(chunks, block, usage)
         return ChatChunk(chunks, b"".join(event + b"\n\n" for event in kept), usage)
@@ -129,16 +188,26 @@ class StreamReader:
     def _checked(self, data: bytes) -> JsonObject | None:
         """The event's object; None, and the fault, if it is bad and others went before."""
         try:
-            chunk = _object(data)
-            if not self.begun and not isinstance(chunk.get("choices"), list):
-                raise MalformedAnswerError("the stream begins without choices")
+            chunk = _object(data, self._json.loads)
+            self._check(chunk)
         except ValueError as error:
             if not self.begun:
                 raise
             self.fault = error
             return None
-        self.begun = True
+        self.begun = self.begun or bool(chunk["choices"])
         return chunk
+
+    def _check(self, chunk: JsonObject) -> None:
+        choices = chunk.get("choices")
+        if choices is None and self.begun:
+            return
+        if not check.are_choices(choices):
+            raise MalformedAnswerError("an event has no choices")
+        if self._translated and not self.begun:
+            for delta in (choice.get("delta") for choice in choices or ()):
+                if not check.is_translatable(delta or {}):
+                    raise MalformedAnswerError("the first delta is not of the format's types")
 
     def _hides(self, chunk: JsonObject) -> bool:
         return not self._include_usage and chunk.get("choices") == [] and bool(chunk.get("usage"))
@@ -151,9 +220,14 @@ class StreamReader:
         return b"data: " + splice(data, {"usage": None}) if shown == event else shown
 
 
-def _object(text: bytes) -> JsonObject:
+def _joined(held: ChatChunk, chunk: ChatChunk) -> ChatChunk:
+    events = [*held.events, *chunk.events]
+    return ChatChunk(events, held.wire + chunk.wire, chunk.usage or held.usage)
+
+
+def _object(text: bytes, parse: Callable[[bytes], Json] = loads) -> JsonObject:
     try:
-        value: Json = orjson.loads(text)
+        value = parse(text)
     except orjson.JSONDecodeError as error:
         raise MalformedAnswerError("the answer is not JSON") from error
     if not isinstance(value, dict):
@@ -178,15 +252,16 @@ def usage_of(usage: Json) -> TokenUsage | None:
     prompt_details = usage.get("prompt_tokens_details")
     completion_details = usage.get("completion_tokens_details")
     return TokenUsage(
-        prompt=_count(usage, "prompt_tokens"),
-        completion=_count(usage, "completion_tokens"),
-        cached=_count(prompt_details, "cached_tokens"),
-        cache_write=_count(prompt_details, "cache_write_tokens"),
-        reasoning=_count(completion_details, "reasoning_tokens"),
+        prompt=count_of(usage, "prompt_tokens"),
+        completion=count_of(usage, "completion_tokens"),
+        cached=count_of(prompt_details, "cached_tokens"),
+        cache_write=count_of(prompt_details, "cache_write_tokens"),
+        reasoning=count_of(completion_details, "reasoning_tokens"),
     )
 
 
-def _count(values: Json, name: str) -> int:
+def count_of(values: Json, name: str) -> int:
+    """A member that counts; 0 if it does not."""
     value = values.get(name) if isinstance(values, dict) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return 0

@@ -32,18 +32,21 @@ class EventCutter:
 
 
 def _last_blank_line(data: bytes) -> int:
-    end = data.rfind(b"\n\n")
-    end = end + 2 if end >= 0 else 0
-    if b"\r" in data:
-        crlf = data.rfind(b"\r\n\r\n")
-        end = max(end, crlf + 4 if crlf >= 0 else 0)
-    return end
+    """Where it ends. A line ends with LF, CR or both, and so does the next, which is empty."""
+    if b"\r" not in data:
+        return data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
+    # The LF of a CR that ends the read is still to come, unless the stream's lines end with CR.
+    found = max(data.rfind(b"\n\n"), data.rfind(b"\n\r", 0, -1), data.rfind(b"\r\r"))
+    if found < 0:
+        return 0
+    end = found + 2
+    return end + 1 if data[end - 1 : end + 1] == b"\r\n" else end
 
 
 def split_events(block: bytes) -> list[bytes]:
     """The events of a block of whole events, each without its closing blank line."""
     if b"\r" in block:
-        block = block.replace(b"\r\n", b"\n")
+        block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return [event for event in block.split(b"\n\n") if event]
 
 

@@ -44,7 +44,7 @@ class Reply:
         self, response: aiohttp.ClientResponse, provider: str, timeouts: Timeouts, started: float
     ) -> None:
         self._response = response
-        self._provider = provider
+        self.provider = provider
         self._timeouts = timeouts
         self._ends = started + timeouts.total_s
         self._limit = min(started + timeouts.first_token_s, self._ends)
@@ -53,7 +53,7 @@ class Reply:
 
     async def read(self) -> bytes:
         """The next network read; empty at the end. Raises UpstreamError."""
-        with failures(self._provider):
+        with failures(self.provider):
             async with asyncio.timeout_at(self._limit):
                 data = await self._response.content.readany()
         return data
@@ -73,7 +73,7 @@ class Reply:
             size += len(piece)
             if size > MAX_BODY_BYTES:
                 raise UpstreamUnavailableError(
-                    "The provider's answer is too large.", provider=self._provider
+                    "The provider's answer is too large.", provider=self.provider
                 )
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -95,6 +95,7 @@ class Upstream:
         self.provider = provider
         self._timeouts = timeouts
         self._pool_size = pool_size
+        self._running = 0
         self._session: aiohttp.ClientSession | None = None
 
     def post(
@@ -107,6 +108,10 @@ class Upstream:
         """Gets a resource; timed as `post` is."""
         return self._send("GET", url, headers, None)
 
+    def has_room(self) -> bool:
+        """See `PooledProvider.has_room`."""
+        return self._running < self._pool_size
+
     @asynccontextmanager
     async def _send(
         self, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
@@ -114,22 +119,23 @@ class Upstream:
         started = asyncio.get_running_loop().time()
         limit = started + min(self._timeouts.first_token_s, self._timeouts.total_s)
         _reused.set(False)
-        with failures(self.provider, sending=True):
-            async with asyncio.timeout_at(limit):
-                response = await self._connected().request(
-                    method,
-                    url,
-                    data=body,
-                    headers=headers,
-                    allow_redirects=False,
-                )
+        response: aiohttp.ClientResponse | None = None
+        self._running += 1
         try:
+            with failures(self.provider, sending=True):
+                async with asyncio.timeout_at(limit):
+                    response = await self._connected().request(
+                        method,
+                        url,
+                        data=body,
+                        headers=headers,
+                        allow_redirects=False,
+                    )
             yield Reply(response, self.provider, self._timeouts, started)
         finally:
-            if response.content.at_eof():
-                response.release()
-            else:
-                response.close()
+            self._running -= 1
+            if response is not None:
+                _leave(response)
 
     async def close(self) -> None:
         """Closes every connection."""
@@ -148,6 +154,13 @@ class Upstream:
                 read_bufsize=_READ_BUFFER_BYTES,
             )
         return self._session
+
+
+def _leave(response: aiohttp.ClientResponse) -> None:
+    if response.content.at_eof():
+        response.release()
+    else:
+        response.close()
 
 
 class _Connector(aiohttp.TCPConnector):

@@ -35,10 +35,11 @@ class BreakerRules:
 
 
 class Ticket(NamedTuple):
-    """An attempt's place in the breaker's history."""
+    """An attempt's place in the breaker's history, and in that of its provider's credential."""
 
     generation: int
     probe: bool
+    credential: int = 0
 
 
 class Breaker:
@@ -116,6 +117,10 @@ class Breaker:
         """An attempt ended without telling anything about the target."""
         if ticket.probe and ticket.generation == self._generation:
             self.probe_until = 0.0
+
+    def pardoned(self) -> None:
+        """What opened it was mended elsewhere: one attempt may try it at once."""
+        self.open_until = self.probe_until = 0.0
 
     def _is_too_much(self, now: float) -> bool:
         attempts = self._attempts.total(now)

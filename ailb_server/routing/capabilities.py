@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from ailb_server.domain.chat import Operation
 from ailb_server.domain.errors import ContextLengthExceededError, InvalidRequestError
 from ailb_server.routing.facts import RequestFacts
 from ailb_server.routing.seat import Seat
@@ -29,6 +30,35 @@ def able(seats: Sequence[Seat], facts: RequestFacts) -> list[Seat]:
                 param=_PARAMS[need],
             )
     return _long_enough(left, facts)
+
+
+def having(seats: Sequence[Seat], operation: Operation, model: str) -> list[Seat]:
+    """The seats whose provider has the operation, in their order; `model` is the name asked for.
+
+    Raises InvalidRequestError with the fact `param`.
+    """
+    left = [seat for seat in seats if operation in seat.target.operations]
+    if not left:
+        raise InvalidRequestError(
+            f"The model `{model}` has no {operation.value}s: no provider of it serves them.",
+            model=model,
+            param="model",
+        )
+    return left
+
+
+def may_take_longer(seat: Seat, refused: Seat, facts: RequestFacts) -> bool:
+    """Whether it is worth asking `seat` after `refused` has found the prompt longer than its
+    context, by what is declared of both.
+
+    A declared context must be larger than the other's; one that is not declared may be, and asking
+    costs nothing. Nothing is known to be larger than a context that is not declared: then a
+    declared one counts that holds the prompt by its estimate.
+    """
+    mine, theirs = _context(seat), _context(refused)
+    if theirs is None:
+        return mine is not None and mine > facts.prompt_tokens
+    return mine is None or mine > theirs
 
 
 def _has(seat: Seat, need: str) -> bool:

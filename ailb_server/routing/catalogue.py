@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ailb_server.domain.chat import Operation
 from ailb_server.domain.errors import AilbError
 from ailb_server.domain.target import Capabilities, Price, Target
 from ailb_server.routing.ledger import DOWN_AFTER, Ledger
@@ -27,8 +28,8 @@ class Declaration:
     """A provider as configured. Without `models` its own listing is used.
 
     `prices` and `capabilities` are by model; `*` names the capabilities of all other models.
-    `list_price` tells what the vendor asks for a model without a price here. Without `chats`, its
-    state says nothing of whether chats are answered.
+    `list_price` tells what the vendor asks for a model without a price here. `operations` are what
+    the provider has; without chats, its state says nothing of whether they are answered.
     """
 
     provider: str
@@ -39,7 +40,7 @@ class Declaration:
     prices: Mapping[str, Price] | None = None
     capabilities: Mapping[str, Capabilities] | None = None
     list_price: Callable[[str], Price | None] | None = None
-    chats: bool = True
+    operations: frozenset[Operation] = frozenset(Operation)
 
     def target(self, model: str) -> Target:
         """The target that `model` is at this provider."""
@@ -48,7 +49,7 @@ class Declaration:
             price = self.list_price(model)
         declared = self.capabilities or {}
         capabilities = declared.get(model, declared.get("*"))
-        return Target(self.provider, model, self.weight, price, capabilities)
+        return Target(self.provider, model, self.weight, price, capabilities, self.operations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +76,41 @@ class Catalogue:
         self._unlisted = {d.provider for d in self._declarations if not d.models}
         self._problems: dict[str, str] = {}
         self._warned: set[str] = set()
+        # Set once a provider has not got what it listed: time to ask again.
+        self.doubted = asyncio.Event()
         self.table: RoutingTable = self._compile()
+
+    def doubt(self, provider: str) -> None:
+        """A provider says that it has not got a model: what it listed is no longer so."""
+        if any(d.provider == provider and not d.models for d in self._declarations):
+            self.doubted.set()
 
     async def refresh(self) -> None:
         """Asks every provider for its models, all at once; who fails keeps what it had."""
+        self.doubted.clear()
         asked = await asyncio.gather(
             *(self._ask(declaration) for declaration in self._declarations), return_exceptions=True
         )
         table = self._compile()
         if table != self.table:
             self.table = table
+        self._warn_of_clashes()
         self._warn_of_empty_aliases()
         self._ledger.forget_except(self.table.targets())
         for fault in asked:
             # One of ours: it must be seen, but not cost the other providers their models.
             if fault is not None:
                 raise fault
+
+    def _warn_of_clashes(self) -> None:
+        """Once for each."""
+        for name in sorted(self.table.clashes - self._warned):
+            _log.warning(
+                "the model listed as %s has another's qualified name, which wins: ask for it by its"
+                " provider's name, a slash, and its own",
+                name,
+            )
+            self._warned.add(name)
 
     def _warn_of_empty_aliases(self) -> None:
         """Once for each, and not while a provider has yet to tell what it serves."""
@@ -105,11 +125,13 @@ class Catalogue:
         return [
             ProviderHealth(d.provider, self._problems.get(d.provider) or self._failing(d.provider))
             for d in self._declarations
-            if d.chats
+            if Operation.CHAT in d.operations
         ]
 
     def _failing(self, provider: str) -> str:
         states = self._ledger.by_provider(provider).values()
+        if any(state.credential.refused for state in states):
+            return "it refuses AILB's credential"
         tried = [s for s in states if s.totals.attempts or s.consecutive_failures]
         failing = [s for s in tried if s.consecutive_failures >= DOWN_AFTER]
         if failing and len(failing) == len(tried):
@@ -143,5 +165,6 @@ class Catalogue:
 
     def _offer(self, declaration: Declaration) -> Offer:
         models = declaration.models or self._listed.get(declaration.provider, ())
-        targets = tuple(declaration.target(model) for model in models)
+        # A listing may name a model twice: it is one target all the same.
+        targets = tuple(declaration.target(model) for model in dict.fromkeys(models))
         return Offer(declaration.provider, declaration.owned_by, targets)

@@ -4,30 +4,45 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ailb_server.domain.chat import ChatRequest
 from ailb_server.domain.errors import (
     AilbError,
     UntranslatableError,
+    UpstreamContextLengthError,
     UpstreamError,
+    UpstreamModelMissingError,
     UpstreamRateLimitedError,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
 from ailb_server.domain.target import Target
 from ailb_server.routing.attempt import Attempt
+from ailb_server.routing.capabilities import may_take_longer
 from ailb_server.routing.decisions import Tried
 from ailb_server.routing.ledger import Ledger
 from ailb_server.routing.router import Plan
 from ailb_server.routing.seat import Seat
+
+# When to come back where nothing says it: the targets are up, as far as is known, and failed.
+_SOON_S = 1.0
+
+
+@dataclass(slots=True)
+class Race:
+    """A decided one: `overtaken` is the seat that lost to one asked later, if it did."""
+
+    overtaken: Seat | None
 
 
 @dataclass(slots=True)
 class Course:
     """One request under way. `deadline` and `queue_until` are the loop's time.
 
-    `failure` is the last one; `refusals` counts those by a rate limit, None once there was another.
+    `failure` is the one to tell; `refusals` counts those by a rate limit, None once a target was
+    down. `unfit` are the targets that have shown, or another has for them, that they cannot take
+    this request: they are not asked again, and the request is not theirs to wait for.
     """
 
     plan: Plan
@@ -37,33 +52,48 @@ class Course:
     total_s: float
     failure: UpstreamError | None = None
     refusals: int | None = 0
+    unfit: set[Seat] = field(default_factory=set)
+    race: Race | None = None
 
     def seats(self) -> Sequence[Seat]:
-        """All of the plan, those that could not be asked last: by then they may."""
-        return (*self.plan.order, *self.plan.skipped) if self.plan.skipped else self.plan.order
+        """All that are fit, those that could not be asked last: by then they may."""
+        planned = self._planned()
+        return [seat for seat in planned if seat not in self.unfit] if self.unfit else planned
+
+    def _planned(self) -> Sequence[Seat]:
+        plan = self.plan
+        return (*plan.order, *plan.skipped) if plan.skipped else plan.order
 
     def soonest_dark(self, now: float) -> Seat | None:
-        """Of the targets with an open circuit not tried yet, the one to be tried again soonest."""
+        """Of the dark targets not tried yet, the one to be tried again soonest."""
         tried = {one.target for one in self.plan.decision.tried}
         dark = [
             seat
             for seat in self.seats()
-            if seat.state.breaker.open_until > now
+            if seat.state.dark_until > now
             and seat.target not in tried
             and seat.admits(self.plan.facts, now, last_resort=True)
         ]
-        return min(dark, key=lambda seat: seat.state.breaker.open_until, default=None)
+        return min(dark, key=lambda seat: seat.state.dark_until, default=None)
 
     def note(self, target: Target, outcome: str, seconds: float) -> None:
         """Adds to the decision's log."""
         self.plan.decision.tried.append(Tried(target, outcome, seconds))
 
-    def failed(self, error: UpstreamError) -> None:
-        """An attempt has failed. Who could have answered tells more than who could not be asked."""
-        if self.failure is None or not isinstance(error, UntranslatableError):
+    def failed(self, seat: Seat, error: UpstreamError) -> None:
+        """An attempt has failed. Who could have answered tells more than who could not, and that
+        one more than who could not even be asked."""
+        if self.failure is None or _weight(error) >= _weight(self.failure):
             self.failure = error
-        limited = isinstance(error, UpstreamRateLimitedError) and self.refusals is not None
-        self.refusals = (self.refusals or 0) + 1 if limited else None
+        if isinstance(error, UntranslatableError | UpstreamModelMissingError):
+            self.unfit.add(seat)
+        elif isinstance(error, UpstreamContextLengthError):
+            facts = self.plan.facts
+            self.unfit.update(s for s in self._planned() if not may_take_longer(s, seat, facts))
+        elif isinstance(error, UpstreamRateLimitedError) and self.refusals is not None:
+            self.refusals += 1
+        else:
+            self.refusals = None
 
     def blame_for(self, attempt: Attempt) -> UpstreamError | None:
         """The target's timeout, if this cancellation is the deadline's and the target had at least
@@ -77,8 +107,14 @@ class Course:
         """What to tell, and when to come back, after no target has answered."""
         facts, seats = self.plan.facts, self.seats()
         soonest = min((seat.wait_s(facts, now) for seat in seats), default=0.0)
-        failure = self.failure or self._nobody(now)
-        if failure.retry_after_s is not None or soonest <= 0:
+        failure = self.failure
+        if failure is None or (seats and _weight(failure) < _ANSWERABLE):
+            failure = self._nobody(now)
+        # Even a dark target is tried by then, as the last resort.
+        soonest = min(soonest, failure.retry_after_s or soonest)
+        if soonest <= 0 and isinstance(failure, _TEMPORARY):
+            soonest = _SOON_S
+        if soonest <= 0:
             return failure
         # The failure itself tells what the provider said, this what the caller is told.
         told = copy(failure)
@@ -106,6 +142,18 @@ class Course:
         finally:
             decision.outcome = outcome
             decision.waited_s = ledger.clock() - started
+
+
+_TEMPORARY = (UpstreamUnavailableError, UpstreamRateLimitedError)
+_ANSWERABLE = 2
+
+
+def _weight(error: UpstreamError) -> int:
+    """How much a failure tells the caller, beside others."""
+    if isinstance(error, UntranslatableError):
+        return 0
+    lacks = isinstance(error, UpstreamContextLengthError | UpstreamModelMissingError)
+    return 1 if lacks else _ANSWERABLE
 
 
 def _limited(seat: Seat, now: float) -> bool:

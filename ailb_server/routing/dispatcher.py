@@ -2,21 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest, TokenUsage
 from ailb_server.domain.errors import (
+    UntranslatableError,
     UpstreamError,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
-from ailb_server.domain.ports import ChatProvider
+from ailb_server.domain.ports import ChatProvider, PooledProvider
 from ailb_server.domain.target import Target
 from ailb_server.routing.attempt import Attempt, NotAdmittedError
 from ailb_server.routing.budget import RetryBudget
-from ailb_server.routing.course import Course
+from ailb_server.routing.course import Course, Race
 from ailb_server.routing.ledger import Ledger
 from ailb_server.routing.operations import opened
 from ailb_server.routing.queueing import Queue
@@ -32,19 +34,27 @@ _LATE_S = 0.05
 _log = logging.getLogger(__name__)
 
 
+class Used(Protocol):
+    """See `Attempt.used`."""
+
+    def __call__(self, usage: TokenUsage, *, whole: bool = True) -> None:
+        """Tells it."""
+        ...
+
+
 @dataclass(slots=True)
 class Answer:
     """A target's answer, begun: `first` is valid, `rest` may still fail.
 
     `waited_s` is the time spent on upstreams, all attempts together, until `first`. `used` is to be
-    told, once, what the answer took: tokens and micro-dollars.
+    told, once, what the answer took, as far as it came.
     """
 
     target: Target
     first: ChatChunk
     rest: AsyncIterator[ChatChunk]
     waited_s: float
-    used: Callable[[TokenUsage, int], None]
+    used: Used
     ignored: tuple[str, ...] = ()
 
 
@@ -92,6 +102,7 @@ class Dispatcher:
         async with AsyncExitStack() as stack:
             with course.concluded(self._ledger):
                 begun = await self._within_total(course)
+            _tell_failover(course, begun.attempt.seat.target)
             await stack.enter_async_context(begun.closing)
             loop_now = asyncio.get_running_loop().time()
             answer, attempt = begun.answer, begun.attempt
@@ -106,7 +117,8 @@ class Dispatcher:
         self, plan: Plan, request: ChatRequest, started: float, time_left_s: float | None
     ) -> Course:
         rules = self._rules
-        queue_s = rules.queue_s if time_left_s is None else min(rules.queue_s, time_left_s)
+        queue_s = min(rules.queue_s, rules.total_s)
+        queue_s = queue_s if time_left_s is None else min(queue_s, time_left_s)
         return Course(plan, request, started + rules.total_s, started + queue_s, rules.total_s)
 
     async def _within_total(self, course: Course) -> Opened:
@@ -128,13 +140,16 @@ class Dispatcher:
 
     async def _one_round(self, course: Course) -> Opened | None:
         """Asks each target that may be asked, once."""
-        seats = iter(course.seats())
-        for seat in seats:
+        left = list(course.seats())
+        while left:
+            seat = left.pop(0)
+            if seat in course.unfit:
+                continue
             if course.failure is not None and not self._may_follow(seat):
                 course.note(seat.target, "retry_budget", 0.0)
                 return None
             try:
-                return await self._hedged(course, seat, seats)
+                return await self._hedged(course, seat, left)
             except NotAdmittedError:
                 continue
             except UpstreamError as error:
@@ -162,20 +177,31 @@ class Dispatcher:
         budget keeps a general outage from multiplying the load."""
         return seat.state.well() or self._budget.take()
 
-    async def _hedged(self, course: Course, seat: Seat, seats: Iterator[Seat]) -> Opened:
+    async def _hedged(self, course: Course, seat: Seat, left: list[Seat]) -> Opened:
+        """Asks the seat and, if it is late, one more of those `left`, which is then out of them."""
         opening = self._resent(course, seat)
         after_s = course.plan.hedge_after_s
         if after_s is None:
             return await opening
 
         def hedge() -> Opening | None:
-            now = self._ledger.clock()
-            for other in seats:
-                if other.admits(course.plan.facts, now):
-                    return self._resent(course, other) if self._budget.take() else None
-            return None
+            other = next((seat for seat in left if self._may_hedge(course, seat)), None)
+            if other is None or not self._budget.take():
+                return None
+            left.remove(other)
+            return self._resent(course, other)
 
-        return await first_answer(opening, hedge, after_s)
+        def decided(hedge_won: bool) -> None:  # noqa: FBT001
+            course.race = Race(seat if hedge_won else None)
+
+        return await first_answer(opening, hedge, after_s, decided)
+
+    def _may_hedge(self, course: Course, seat: Seat) -> bool:
+        """Whether the seat may be asked at once: a hedge takes no place that others wait for."""
+        if seat in course.unfit or not seat.admits(course.plan.facts, self._ledger.clock()):
+            return False
+        provider = self._providers[seat.target.provider]
+        return not isinstance(provider, PooledProvider) or provider.has_room()
 
     async def _resent(self, course: Course, seat: Seat) -> Opened:
         """One attempt; once more at once if all that failed was an old connection, unread."""
@@ -201,25 +227,42 @@ class Dispatcher:
                         "The provider's answer is empty.", provider=target.provider
                     )
             except UpstreamError as error:
-                course.failed(error)
-                self._ended(course, attempt, error.reason.value)
+                course.failed(seat, error)
+                self._ended(course, attempt, error)
                 raise
             except asyncio.CancelledError:
                 attempt.blame = course.blame_for(attempt)
-                self._ended(course, attempt, "UPSTREAM_TIMEOUT" if attempt.blame else "ABANDONED")
+                self._ended(course, attempt, attempt.blame)
                 raise
             seconds = attempt.answered()
             course.note(target, "answered", seconds)
             self._attempt_seen(target, seconds, None)
             return Opened(attempt, first, answer, stack.pop_all())
 
-    def _ended(self, course: Course, attempt: Attempt, reason: str) -> None:
+    def _ended(self, course: Course, attempt: Attempt, error: UpstreamError | None) -> None:
+        """Tells of an attempt that did not answer; without an error it was abandoned."""
         target, seconds = attempt.seat.target, attempt.waited_s()
+        reason = error.reason.value if error else "ABANDONED"
         course.note(target, reason.lower(), seconds)
-        self._attempt_seen(target, seconds, reason)
-        _log.warning(
-            "%s/%s did not answer after %.3f s: %s", target.provider, target.model, seconds, reason
-        )
+        if error is None and course.race is not None:
+            attempt.overtaken = course.race.overtaken is attempt.seat
+            attempt.lost()
+        # Neither who was not asked nor who was left has failed.
+        failed = not (error is None or isinstance(error, UntranslatableError))
+        if failed:
+            self._attempt_seen(target, seconds, reason)
+        level = logging.WARNING if failed else logging.DEBUG
+        name = f"{target.provider}/{target.model}"
+        _log.log(level, "%s did not answer after %.3f s: %s", name, seconds, reason)
+
+
+def _tell_failover(course: Course, target: Target) -> None:
+    tried = course.plan.decision.tried
+    if len(tried) > 1 and _log.isEnabledFor(logging.INFO):
+        others = (one for one in tried if one.outcome != "answered")
+        told = ", ".join(f"{o.target.provider}/{o.target.model} ({o.outcome})" for o in others)
+        model = course.plan.decision.model
+        _log.info("%s: %s/%s answers, after %s", model, target.provider, target.model, told)
 
 
 async def _bounded(

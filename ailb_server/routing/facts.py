@@ -1,13 +1,25 @@
 """What routing needs to know of a request; each fact is worked out when it is first asked for."""
 
+from collections.abc import Mapping
 from functools import cached_property
+from types import MappingProxyType
 
-from ailb_server.domain.chat import ChatRequest, Json, Operation
+import orjson
 
-_BYTES_PER_TOKEN = 4
-# About what providers charge for an image of ordinary size.
-_IMAGE_TOKENS = 1000
+from ailb_server.domain.chat import ChatRequest, Json, JsonObject, Operation, TokenUsage
+
+BYTES_PER_TOKEN = 4
 _IMAGE_PARTS = frozenset({"image_url", "image", "input_image"})
+# About what providers charge for an image of ordinary size, some pages, a minute of speech.
+_PART_TOKENS: Mapping[str, int] = MappingProxyType(
+    {**dict.fromkeys(_IMAGE_PARTS, 1000), "file": 3000, "document": 3000, "input_audio": 1000}
+)
+# The kinds of Anthropic's documents that are text.
+_TEXTS = frozenset({"text", "content"})
+# Where a part's data is, if not in the member named as its type.
+_HOLDERS: Mapping[str, str] = MappingProxyType(
+    {"image": "source", "document": "source", "input_image": "image_url"}
+)
 MAX_OUTPUT_TOKENS = 16_384
 
 
@@ -24,10 +36,14 @@ class RequestFacts:
 
     @cached_property
     def prompt_tokens(self) -> int:
-        """A quarter of the body's bytes, where an image counts by number, not by its bytes."""
-        images = self._images
-        text = len(self._request.body) - sum(images)
-        return max(1, text // _BYTES_PER_TOKEN) + _IMAGE_TOKENS * len(images)
+        """A quarter of the body's bytes, where images, files and sounds count by number."""
+        data = sum(_data_length(part) for part in self._parts)
+        flat = sum(_PART_TOKENS[part["type"]] for part in self._parts)
+        return max(1, (len(self._request.body) - data) // BYTES_PER_TOKEN) + flat
+
+    def usage_of(self, events: int) -> TokenUsage:
+        """About what an answer takes of which so many events were seen, about one token each."""
+        return TokenUsage(self.prompt_tokens, min(events, self.max_output_tokens))
 
     @cached_property
     def max_output_tokens(self) -> int:
@@ -52,25 +68,50 @@ class RequestFacts:
         fields = self._request.fields
         form = fields.get("response_format")
         schema = isinstance(form, dict) and form.get("type") == "json_schema"
-        wanted = {"vision": self._images, "tools": fields.get("tools"), "json_schema": schema}
+        images = any(part["type"] in _IMAGE_PARTS for part in self._parts)
+        wanted = {"vision": images, "tools": fields.get("tools"), "json_schema": schema}
         return tuple(name for name, asked in wanted.items() if asked)
 
     @cached_property
-    def _images(self) -> list[int]:
-        """The length of each image's URL: of all its data, if that is within it."""
-        return [
-            _url_length(part)
-            for message in self._request.fields.get("messages") or ()
-            if isinstance(message, dict) and isinstance(message.get("content"), list)
-            for part in message["content"]
-            if isinstance(part, dict) and part.get("type") in _IMAGE_PARTS
-        ]
+    def _parts(self) -> list[JsonObject]:
+        """The parts of all messages that are more than text."""
+        request = self._request
+        messages = request.fields.get("messages") or ()
+        if request.untranslatable is not None and request.wire == "anthropic":
+            messages = orjson.loads(request.body).get("messages")
+        found: list[JsonObject] = []
+        for message in messages if isinstance(messages, list) else ():
+            if isinstance(message, dict) and isinstance(message.get("content"), list):
+                found.extend(_heavy(message["content"]))
+        return found
 
 
-def _url_length(part: dict[str, Json]) -> int:
-    image = part.get("image_url")
-    url = image.get("url") if isinstance(image, dict) else image
-    return len(url) if isinstance(url, str) else 0
+def _heavy(content: list[Json]) -> list[JsonObject]:
+    parts = [part for part in content if isinstance(part, dict)]
+    # Anthropic's tool results hold parts again.
+    inner = [
+        part
+        for result in parts
+        if result.get("type") == "tool_result" and isinstance(result.get("content"), list)
+        for part in result["content"]
+        if isinstance(part, dict)
+    ]
+    return [part for part in (*parts, *inner) if _has_data(part)]
+
+
+def _has_data(part: JsonObject) -> bool:
+    kind = part.get("type")
+    if not isinstance(kind, str) or kind not in _PART_TOKENS:
+        return False
+    source = part.get("source")
+    return not (isinstance(source, dict) and source.get("type") in _TEXTS)
+
+
+def _data_length(part: JsonObject) -> int:
+    """Of a part's data in base64, or its URL: the longest text where its data is to be."""
+    inner = part.get(_HOLDERS.get(part["type"], part["type"]))
+    values = inner.values() if isinstance(inner, dict) else (inner,)
+    return max((len(value) for value in values if isinstance(value, str)), default=0)
 
 
 def _positive(value: Json) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ailb_server.domain.target import Target
 from ailb_server.routing.attempt import Attempt, Clocks
 from ailb_server.routing.breaker import BreakerRules
+from ailb_server.routing.credential import Credential
 from ailb_server.routing.facts import RequestFacts
 from ailb_server.routing.limits import Gate, ProviderLimits
 from ailb_server.routing.seat import Seat
@@ -41,6 +42,8 @@ class Ledger:
         self.clock = clock
         self._clocks = Clocks(clock, wall)
         self._states: dict[tuple[str, str], TargetState] = {}
+        # As many as there are providers.
+        self._credentials: dict[str, Credential] = {}
         limits = self._rules.limits or {}
         self._gates = {name: Gate(limit) for name, limit in limits.items() if limit.any()}
 
@@ -49,9 +52,18 @@ class Ledger:
         key = (target.provider, target.model)
         state = self._states.get(key)
         if state is None:
-            state = TargetState(f"{target.provider}/{target.model}", self._rules.breaker)
-            self._states[key] = state
+            name, rules = f"{target.provider}/{target.model}", self._rules.breaker
+            credential = self._credential(target.provider)
+            state = self._states[key] = TargetState(name, rules, credential)
+            credential.join(state)
         return state
+
+    def _credential(self, provider: str) -> Credential:
+        credential = self._credentials.get(provider)
+        if credential is None:
+            credential = Credential(provider, self._rules.breaker)
+            self._credentials[provider] = credential
+        return credential
 
     def seat(self, target: Target) -> Seat:
         """A seat of the target for a name's round."""
@@ -63,11 +75,17 @@ class Ledger:
 
     def forget_except(self, targets: set[tuple[str, str]]) -> None:
         """Drops idle targets that a new routing table no longer has."""
-        self._states = {k: s for k, s in self._states.items() if k in targets or s.in_flight}
+        kept = {k: s for k, s in self._states.items() if k in targets or s.in_flight}
+        for key in self._states.keys() - kept.keys():
+            state = self._states[key]
+            state.credential.leave(state)
+        self._states = kept
 
-    def attempt(self, seat: Seat, facts: RequestFacts, *, last_resort: bool = False) -> Attempt:
+    def attempt(
+        self, seat: Seat, facts: RequestFacts, *, last_resort: bool = False, beside: bool = False
+    ) -> Attempt:
         """An attempt to be entered; see `Attempt`."""
-        return Attempt(seat, facts, self._clocks, last_resort=last_resort)
+        return Attempt(seat, facts, self._clocks, last_resort=last_resort, beside=beside)
 
     def snapshot(self) -> Sequence[TargetSnapshot]:
         """Every known target as it stands now, by name."""

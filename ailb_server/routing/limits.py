@@ -63,10 +63,16 @@ class Gate:
         if self.counts_tokens:
             self._tokens.add(now, tokens)
 
-    def correct(self, now: float, tokens: int) -> None:
-        """Adds what a request used beyond its estimate; negative if it used less."""
+    def correct(self, entered: float, now: float, tokens: int) -> None:
+        """Adds what the request that entered then used beyond its estimate; negative if less."""
         if self.counts_tokens:
-            self._tokens.add(now, tokens)
+            self._tokens.correct(entered, now, tokens)
+
+    def refund(self, entered: float, now: float, tokens: int) -> None:
+        """Takes back a request that entered then and was never sent."""
+        if self._limits.requests_per_minute is not None:
+            self._requests.correct(entered, now, -1)
+        self.correct(entered, now, -tokens)
 
     def leave(self) -> None:
         """A request has left: its place wakes one who waits."""

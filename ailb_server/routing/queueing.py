@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from ailb_server.domain.errors import OverloadedError
 from ailb_server.routing.course import Course
 from ailb_server.routing.seat import Seat
 
@@ -23,8 +24,8 @@ class Queue:
     async def wait(self, course: Course, clock: Callable[[], float]) -> bool:
         """Waits until a target may be asked again; False, at once, if that is not worth it.
 
-        It is not if a target is down rather than limited, if the wait would exceed the course's
-        limits, or if no place is free.
+        It is not if a target is down rather than limited, or if the wait would exceed the course's
+        limits. Raises OverloadedError if it is, and no place is free.
         """
         now, facts = clock(), course.plan.facts
         seats = course.seats()
@@ -34,8 +35,12 @@ class Queue:
         floor = _FLOOR_S * 2.0 ** (course.refusals - 1) if course.refusals else _SHORTEST_S
         wait = max(seat.wait_s(facts, now), floor) + self.waiting * _STAGGER_S
         left = course.queue_until - asyncio.get_running_loop().time()
-        if self.waiting >= self._places or wait > left:
+        if wait > left:
             return False
+        if self.waiting >= self._places:
+            raise OverloadedError(
+                "As many requests as may do wait for providers' rate limits.", retry_after_s=wait
+            )
         self.waiting += 1
         try:
             await _until(seat, now, wait)

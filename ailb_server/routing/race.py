@@ -26,12 +26,16 @@ Opening: TypeAlias = Coroutine[Any, Any, Opened]
 
 
 async def first_answer(
-    opening: Opening, hedge: Callable[[], Opening | None], after_s: float
+    opening: Opening,
+    hedge: Callable[[], Opening | None],
+    after_s: float,
+    decided: Callable[[bool], None],
 ) -> Opened:
     """The first of one or, once `after_s` seconds have passed, two attempts to answer.
 
-    `hedge` gives the second one, or None if there is none to be had. The loser is cancelled and has
-    ended when this returns. Raises the last error if none answers, and at once one that no other
+    `hedge` gives the second one, or None if there is none to be had. `decided` is told, before the
+    loser is cancelled, whether the second one was the first to answer. The loser has ended when
+    this returns. Raises the last error if none answers, and at once one that no other
     target would mend.
     """
     tasks = [asyncio.create_task(opening)]
@@ -40,6 +44,7 @@ async def first_answer(
         if not tasks[0].done() and (second := hedge()) is not None:
             tasks.append(asyncio.create_task(second))
         winner = await _winner(tasks)
+        decided(winner is not tasks[0])
         await _end([task for task in tasks if task is not winner])
     except BaseException:
         await _end(tasks)
@@ -71,4 +76,5 @@ async def _end(tasks: Sequence[asyncio.Task[Opened]]) -> None:
     for ended in await asyncio.gather(*tasks, return_exceptions=True):
         # Two may have answered in the same turn of the loop.
         if isinstance(ended, Opened):
+            ended.attempt.lost(ended.first)
             await ended.closing.aclose()

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ailb_server.domain.chat import ChatRequest
+from ailb_server.domain.chat import ChatRequest, Operation
 from ailb_server.domain.errors import InvalidRequestError
-from ailb_server.routing.capabilities import able
+from ailb_server.routing.capabilities import able, having
 from ailb_server.routing.catalogue import Catalogue
 from ailb_server.routing.decisions import Decision, DecisionLog
 from ailb_server.routing.facts import RequestFacts
@@ -35,7 +35,10 @@ class Plan:
 
 @dataclass(slots=True)
 class _Group:
-    """A name's seats, for as long as what it stands for stays the same."""
+    """A name's seats, for as long as what it stands for stays the same.
+
+    `plain`: nothing is declared of what they can do.
+    """
 
     served: ServedModel
     seats: list[Seat]
@@ -75,7 +78,11 @@ class Router:
         name = self._strategy(strategy, group.served)
         now = self.ledger.clock()
         facts = RequestFacts(request, now)
-        seats = group.seats if group.plain else able(group.seats, facts)
+        seats = group.seats
+        if request.operation is not Operation.CHAT:
+            seats = having(seats, request.operation, request.model)
+        if not group.plain:
+            seats = able(seats, facts)
         ready, skipped = _parted(seats, facts, now)
         order = STRATEGIES[name](ready, facts, self.rng) if ready else []
         decision = self._decided(request.model, name, order)
@@ -108,7 +115,7 @@ class Router:
     def _group(self, model: str) -> _Group:
         table = self.catalogue.table
         if table is not self._table:
-            self._groups = {n: g for n, g in self._groups.items() if g.served == table.find(n)}
+            self._groups = {n: g for n, g in self._groups.items() if self._holds(n, g, table)}
             self._table = table
         group = self._groups.get(model)
         if group is None:
@@ -117,6 +124,13 @@ class Router:
             plain = all(target.capabilities is None for target in served.targets)
             group = self._groups[model] = _Group(served, seats, plain)
         return group
+
+    def _holds(self, name: str, group: _Group, table: RoutingTable) -> bool:
+        """Whether a group is still what its name stands for, and its seats are of the ledger: a
+        target that was away for a while is another one there."""
+        return group.served == table.find(name) and all(
+            seat.state is self.ledger.state(seat.target) for seat in group.seats
+        )
 
 
 def _parted(

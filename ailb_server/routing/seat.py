@@ -18,6 +18,7 @@ class Seat:
         "completion_price",
         "gate",
         "lightness",
+        "priced",
         "prompt_price",
         "state",
         "target",
@@ -33,6 +34,7 @@ class Seat:
         self.lightness = 1 / target.weight
         self.turn = 0
         price = target.price
+        self.priced = price is not None
         self.prompt_price: float = price.prompt if price else math.inf
         self.completion_price: float = price.completion if price else math.inf
 
@@ -56,8 +58,7 @@ class Seat:
 
     def only_limited(self, now: float) -> bool:
         """What keeps it from being asked, if anything does, is its provider's limit alone."""
-        breaker = self.state.breaker
-        return breaker.open_until <= now and breaker.probe_until <= now
+        return self.state.only_limited(now)
 
     def tokens(self, facts: RequestFacts) -> int:
         """What the request is expected to take of the provider's tokens; 0 if it counts none."""
@@ -67,13 +68,17 @@ class Seat:
 
     def completion_tokens(self, facts: RequestFacts) -> float:
         """What an answer of this target has taken on average, within what the caller allows."""
-        mean = self.state.completion.value
+        mean, allowed = self.state.completion.value, facts.max_output_tokens
         if mean is None:
             mean = DEFAULT_COMPLETION_TOKENS * facts.choices
-        return min(mean, facts.max_output_tokens)
+        # Not `min`: this is worked out for every target of every request.
+        return mean if mean < allowed else allowed
 
     def expected_cost(self, facts: RequestFacts) -> float:
         """Of this request, in millionths of a micro-dollar; infinite without a price."""
+        if not self.priced:
+            # Not infinity times the tokens: an embedding has none to complete, and that is no cost.
+            return math.inf
         return (
             facts.prompt_tokens * self.prompt_price
             + self.completion_tokens(facts) * self.completion_price

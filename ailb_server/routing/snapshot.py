@@ -67,7 +67,7 @@ def target_snapshot(provider: str, model: str, state: TargetState, now: float) -
         abandoned=totals.abandoned,
         in_flight=state.in_flight,
         consecutive_failures=state.consecutive_failures,
-        breaker=state.breaker.state(now),
+        breaker=state.breaker_state(now),
         blocked_by=state.blocked_by(now),
         ready_in_s=max(0.0, state.ready_at - now),
         avg_latency_s=state.latency.value,

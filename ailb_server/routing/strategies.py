@@ -97,7 +97,7 @@ def latency_optimized(seats: Sequence[Seat], facts: RequestFacts, rng: random.Ra
         stale = [
             seat
             for seat in order[1:]
-            if seat.state.first_chunk[stream].stale(now) and not seat.state.waiting
+            if seat.state.first_chunk[stream].stale(now) and not seat.state.waiting[stream]
         ]
         if stale:
             found = rng.choice(stale)

@@ -48,22 +48,25 @@ class RoutingTable:
     """Names to targets. Besides each listed name, `provider/model` names one provider's.
 
     `unlisted` are providers that have yet to tell what they serve: while there is one, a name that
-    nobody else offers may be its.
+    nobody else offers may be its, unless the name is qualified by another of the `providers`.
+    `clashes` are names that a provider lists and that are qualified names of another.
     """
 
     models: Mapping[str, ServedModel] = field(default_factory=dict)
     qualified: Mapping[str, ServedModel] = field(default_factory=dict)
     unlisted: frozenset[str] = frozenset()
+    providers: frozenset[str] = frozenset()
+    clashes: frozenset[str] = frozenset()
 
     def find(self, model: str) -> ServedModel | None:
-        """A listed name wins over a qualified one."""
+        """An alias wins over a qualified name, and that over what a provider calls a model."""
         return self.models.get(model) or self.qualified.get(model)
 
     def resolve(self, model: str) -> ServedModel:
         """As `find`; raises ModelNotFoundError, or UpstreamUnavailableError while that is open."""
         served = self.find(model)
-        if served is None and self.unlisted:
-            names = ", ".join(sorted(self.unlisted))
+        if served is None and (awaited := self._may_have(model)):
+            names = ", ".join(sorted(awaited))
             raise UpstreamUnavailableError(
                 f"What {names} serves is not known yet: it cannot be reached.",
                 retry_after_s=UNLISTED_RETRY_S,
@@ -77,6 +80,12 @@ class RoutingTable:
             )
         return served
 
+    def _may_have(self, model: str) -> frozenset[str]:
+        """The providers that may turn out to serve it."""
+        prefix, slash, _ = model.partition("/")
+        named = slash and prefix in self.providers
+        return self.unlisted & {prefix} if named else self.unlisted
+
     def targets(self) -> set[tuple[str, str]]:
         """Every (provider, model) that the table can choose."""
         # An alias may hide a model's own name: what it stood for has its qualified name still.
@@ -89,7 +98,8 @@ def compile_table(
     aliases: Mapping[str, Alias] | None = None,
     unlisted: Iterable[str] = (),
 ) -> RoutingTable:
-    """Several providers with one model share it, in the offers' order.
+    """Several providers with one model share it, in the offers' order; `provider/model` is always
+    that provider's, whatever others call theirs.
 
     An alias stands for names, qualified or not, in its order; a name that nobody offers (yet) is
     left out of it, and an alias without any target is left out of the table.
@@ -102,10 +112,18 @@ def compile_table(
             listed[target.model] = ServedModel(known.id, known.owned_by, (*known.targets, target))
             name = f"{offer.provider}/{target.model}"
             qualified[name] = ServedModel(name, offer.owned_by, (target,))
+    clashes = frozenset(listed.keys() & qualified.keys())
+    listed.update((name, qualified[name]) for name in clashes)
     named = {**qualified, **listed}
     for name, alias in (aliases or {}).items():
         targets = [t for model in alias.models if model in named for t in named[model].targets]
         if targets:
             distinct = tuple(dict.fromkeys(targets))
             listed[name] = ServedModel(name, "ailb", distinct, alias.strategy, alias.hedge_after_s)
-    return RoutingTable(MappingProxyType(listed), MappingProxyType(qualified), frozenset(unlisted))
+    return RoutingTable(
+        MappingProxyType(listed),
+        MappingProxyType(qualified),
+        frozenset(unlisted),
+        frozenset(offer.provider for offer in offers),
+        clashes,
+    )

@@ -18,10 +18,21 @@ class SlidingSum:
         self._total = 0
 
     def add(self, now: float, amount: int) -> None:
-        """Adds to the slot of `now`; a negative amount corrects an earlier one."""
+        """Adds to the slot of `now`."""
         self._advance(now)
         self._amounts[self._newest % len(self._amounts)] += amount
         self._total += amount
+
+    def correct(self, at: float, now: float, amount: int) -> None:
+        """Changes what was added at `at`; no matter any more if that has left the window.
+
+        Elsewhere a negative amount would outlast what it corrects, and let too much in.
+        """
+        self._advance(now)
+        slot, size = int(at // self._slot_s), len(self._amounts)
+        if slot > self._newest - size:
+            self._amounts[slot % size] += amount
+            self._total += amount
 
     def total(self, now: float) -> int:
         """The sum of what the window still holds."""

@@ -166,12 +166,17 @@ class Settings(BaseSettings):
     hedge_after_s: Seconds | None = Field(
         None,
         description="If set, a second target is asked too when the first one's answer has not begun"
-        " by then; the slower is cancelled. Costs tokens twice.",
+        " by then; the slower is cancelled. Costs tokens twice. A target that is overtaken again"
+        " and again is left out for a while, as one that fails.",
     )
     rate_limit_wait_s: Annotated[float, Field(ge=0, le=86_400)] = Field(
         30,
         description="How long a request waits for a provider's rate limit when no other target is"
         " left; 0 refuses it at once.",
+    )
+    rate_limit_queue: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        100,
+        description="How many requests wait so at once; beyond it they are refused with 503.",
     )
     list_prices: bool = Field(
         default=True,

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 from ailb_server.domain.chat import TokenUsage
 from ailb_server.domain.target import Price
-from ailb_server.spend.pricing import cost_micro_dollars
 
 _MILLION = 1_000_000
 
@@ -28,7 +27,7 @@ class Pricing:
     def cost(self, usage: TokenUsage, price: Price | None) -> int:
         """Micro-dollars; a price that is not known as the setting says."""
         known = price or self.unknown.price
-        return cost_micro_dollars(usage, known) if known else 0
+        return known.micro_dollars(usage) if known else 0
 
     def worst(self, prompt: int, completion: int, prices: Iterable[Price | None]) -> int:
         """Micro-dollars, rounded up, of that many tokens at the dearest of the prices."""

@@ -39,3 +39,11 @@ class Connection(Protocol):
     ) -> str:
         """COPY FROM: the cheapest way to insert many rows."""
         ...
+
+
+class Connections(Protocol):
+    """Where a connection is had from: `pool.Store`, or something that has one in hand."""
+
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
+        """See `pool.Store.connection`."""
+        ...

@@ -1,6 +1,6 @@
 """The documents of imports as their workers see them: a queue with leases."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 import orjson
@@ -34,8 +34,9 @@ UPDATE import_items i
        attempts = attempts + 1
   FROM taken, collections c
  WHERE i.tenant_id = $1 AND i.id = taken.id AND c.tenant_id = $1 AND c.id = i.collection_id
-RETURNING i.id, i.tenant_id, i.collection_id, c.name AS collection, i.document_id, i.title,
-          i.source, i.metadata, i.sha256, i.content_type, i.content, i.attempts
+RETURNING i.id, i.tenant_id, i.import_id, i.collection_id, c.name AS collection,
+          i.document_id, i.title, i.source, i.metadata, i.sha256, i.content_type, i.content,
+          i.attempts
 """  # noqa: S608
 _RENEW = """
 UPDATE import_items SET due_at = now() + make_interval(secs => $4)
@@ -50,24 +51,33 @@ UPDATE import_items
 """
 _FINISH = """
 WITH done AS (
-  UPDATE import_items
-     SET state = $4::text, reason = $5, content = NULL, worker = NULL
-   WHERE tenant_id = $1 AND id = $2 AND worker = $3 AND state = 'working'
-  RETURNING import_id
+  UPDATE import_items i
+     SET state = ended.state, reason = ended.reason, content = NULL, worker = NULL
+    FROM unnest($4::bigint[], $5::text[], $6::text[], $7::integer[])
+         AS ended (id, state, reason, passages)
+   WHERE i.tenant_id = $1 AND i.import_id = $2 AND i.worker = $3 AND i.id = ended.id
+     AND i.state = 'working'
+  RETURNING i.state, ended.passages
+), sums AS (
+  SELECT count(*) AS documents, coalesce(sum(passages), 0) AS passages,
+         count(*) FILTER (WHERE state = 'imported') AS imported,
+         count(*) FILTER (WHERE state = 'unchanged') AS unchanged,
+         count(*) FILTER (WHERE state = 'failed') AS failed
+    FROM done
 )
 UPDATE imports i
-   SET pending = i.pending - 1,
-       imported = i.imported + ($4::text = 'imported')::integer,
-       unchanged = i.unchanged + ($4::text = 'unchanged')::integer,
-       failed = i.failed + ($4::text = 'failed')::integer,
-       passages = i.passages + $6,
-       finished_at = CASE i.pending WHEN 1 THEN now() END
-  FROM done
- WHERE i.tenant_id = $1 AND i.id = done.import_id
+   SET pending = i.pending - sums.documents,
+       imported = i.imported + sums.imported,
+       unchanged = i.unchanged + sums.unchanged,
+       failed = i.failed + sums.failed,
+       passages = i.passages + sums.passages,
+       finished_at = CASE i.pending WHEN sums.documents THEN now() END
+  FROM sums
+ WHERE i.tenant_id = $1 AND i.id = $2 AND sums.documents > 0
 """
 _STORED = """
-SELECT sha256, title, source, metadata FROM documents
- WHERE tenant_id = $1 AND collection_id = $2 AND external_id = $3
+SELECT external_id, sha256, title, source, metadata FROM documents
+ WHERE tenant_id = $1 AND collection_id = $2 AND external_id = ANY($3)
 """
 
 
@@ -114,26 +124,32 @@ class PostgresImportItems:
                 _RELEASE, tenant_id, worker, list(ids), delay_s, 0 if tried else 1
             )
 
-    async def finish(self, item: ImportItem, worker: UUID, done: Done) -> None:
-        """Ends the work on it; nothing if it is no longer the worker's."""
-        async with self._store.connection() as connection:
-            await connection.execute(
-                _FINISH,
-                item.tenant_id,
-                item.id,
-                worker,
-                done.outcome,
-                done.reason,
-                done.passages,
-            )
+    async def finish(self, worker: UUID, done: Mapping[ImportItem, Done]) -> None:
+        """Ends the work on them, but for those that are no longer the worker's."""
+        # Each import by itself: two that lock several would wait for each other.
+        for tenant_id, import_id in {(item.tenant_id, item.import_id) for item in done}:
+            own = [(item.id, end) for item, end in done.items() if item.import_id == import_id]
+            async with self._store.connection() as connection:
+                await connection.execute(
+                    _FINISH,
+                    tenant_id,
+                    import_id,
+                    worker,
+                    [id_ for id_, _ in own],
+                    [end.outcome for _, end in own],
+                    [end.reason for _, end in own],
+                    [end.passages for _, end in own],
+                )
 
-    async def stored(self, item: ImportItem) -> StoredDocument | None:
-        """What the collection has under the document's id."""
+    async def stored(self, items: Sequence[ImportItem]) -> Mapping[int, StoredDocument]:
+        """What their one collection has under their documents' ids, by the item's id."""
+        by_document = {item.document.id: item.id for item in items}
+        of = items[0]
         async with self._store.connection() as connection:
-            row = await connection.fetchrow(
-                _STORED, item.tenant_id, item.collection_id, item.document.id
+            rows = await connection.fetch(
+                _STORED, of.tenant_id, of.collection_id, list(by_document)
             )
-        return stored_document(row) if row else None
+        return {by_document[row["external_id"]]: stored_document(row) for row in rows}
 
     async def amend(self, item: ImportItem) -> None:
         """Stores what is new about a document whose content is not."""
@@ -154,6 +170,7 @@ def _item(row: Row) -> ImportItem:
     return ImportItem(
         id=row["id"],
         tenant_id=row["tenant_id"],
+        import_id=row["import_id"],
         collection_id=row["collection_id"],
         collection=row["collection"],
         document=document,

@@ -7,13 +7,13 @@ import asyncpg
 from ailb_server.domain.embedding import EmbeddingSpace
 from ailb_server.domain.errors import AlreadyExistsError
 from ailb_server.domain.knowledge import Collection, NewCollection, mismatch
+from ailb_server.storage.connection import Connections
 from ailb_server.storage.knowledge_rows import (
     COLLECTION_COLUMNS,
     collection_of,
     no_collection,
     storable,
 )
-from ailb_server.storage.pool import Store
 
 _INSERT = f"""
 INSERT INTO collections (tenant_id, name, description, embedding_model, embedding_dimension,
@@ -52,7 +52,7 @@ _DELETED_AT_ONCE = 5000
 class PostgresCollections:
     """The tenant's collections; errors as in `knowledge.ports`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Connections) -> None:
         self._store = store
 
     async def create_collection(self, tenant_id: int, new: NewCollection) -> Collection:

@@ -14,18 +14,16 @@ WITH near AS MATERIALIZED (
     FROM chunk_vectors v
    WHERE {gate} AND v.collection_id = {collection} AND v.generation = {generation}{filtered}
    ORDER BY {order} LIMIT $4
-), named AS (
-  SELECT v.chunk_id, {distance} AS distance
-    FROM chunk_vectors v
-   WHERE {gate} AND v.chunk_id = ANY($5::bigint[]) AND v.generation = {generation}
-     AND v.collection_id = {collection}
-     AND NOT EXISTS (SELECT FROM near WHERE near.chunk_id = v.chunk_id)
 )
-SELECT k.id, k.document_id, k.ordinal, 1 - found.distance AS similarity, found.nearest
-  FROM (SELECT chunk_id, distance, true AS nearest FROM near
-        UNION ALL SELECT chunk_id, distance, false FROM named) found
-  JOIN chunks k ON k.id = found.chunk_id
- ORDER BY found.nearest DESC, found.distance, k.id
+SELECT k.id, k.document_id, k.ordinal, 1 - near.distance AS similarity
+  FROM near JOIN chunks k ON k.id = near.chunk_id
+ ORDER BY near.distance, k.id
+"""
+_SIMILARITIES = """
+SELECT v.chunk_id, 1 - ({distance}) AS similarity
+  FROM chunk_vectors v
+ WHERE {gate} AND v.chunk_id = ANY($4::bigint[]) AND v.generation = {generation}
+   AND v.collection_id = $2
 """
 _DISTANCE = "v.embedding::halfvec({dimension}) <=> $3::halfvec({dimension})"
 # Driven by the documents, which are few here.
@@ -33,7 +31,7 @@ _OF_DOCUMENTS = """
  AND v.document_id IN (
    SELECT id FROM documents
     WHERE tenant_id = $1 AND collection_id = $2
-      AND ARRAY[collection_id] @> ARRAY[$2::integer] AND metadata @> $6::jsonb)
+      AND ARRAY[collection_id] @> ARRAY[$2::integer] AND metadata @> $5::jsonb)
 """
 MATCHING = """
 SELECT coalesce(sum(passage_count), 0) FROM documents
@@ -43,8 +41,8 @@ SELECT coalesce(sum(passage_count), 0) FROM documents
 
 
 def nearest(collection: Collection, dimension: int, *, filtered: bool, exact: bool) -> str:
-    """The nearest chunks, and the similarity of named ones: tenant, collection, vector, limit,
-    ids[, filter]. `exact`: in any case without HNSW index."""
+    """The nearest chunks: tenant, collection, vector, limit[, filter]. `exact`: in any case
+    without HNSW index."""
     distance = _DISTANCE.format(dimension=int(dimension))
     literal = collection.passage_count > LITERAL_ABOVE
     return _NEAREST.format(
@@ -58,5 +56,11 @@ def nearest(collection: Collection, dimension: int, *, filtered: bool, exact: bo
     )
 
 
+def similarities(collection: Collection, dimension: int) -> str:
+    """Those of named chunks: tenant, collection, vector, ids."""
+    distance = _DISTANCE.format(dimension=int(dimension))
+    return _SIMILARITIES.format(gate=GATE, distance=distance, generation=int(collection.generation))
+
+
 def _filtered(*, exact: bool) -> str:
-    return _OF_DOCUMENTS if exact else FILTERED.format(of="v", filter="$6")
+    return _OF_DOCUMENTS if exact else FILTERED.format(of="v", filter="$5")

@@ -1,8 +1,10 @@
 """Rows of collections and documents as values, and what a statement of theirs may meet."""
 
+from collections.abc import Mapping
+
 import orjson
 
-from ailb_server.domain.chat import JsonObject
+from ailb_server.domain.chat import Json, JsonObject
 from ailb_server.domain.embedding import EmbeddingSpace
 from ailb_server.domain.errors import NotFoundError
 from ailb_server.domain.knowledge import Collection, DocumentRecord
@@ -72,6 +74,17 @@ def no_document(document_id: str) -> NotFoundError:
 def storable(text: str) -> str:
     """The text without NUL, which Postgres's text cannot hold."""
     return text.replace("\x00", "")
+
+
+def storable_json(value: Json) -> Json:
+    """JSON whose strings hold no NUL, which jsonb refuses."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, Mapping):
+        return {storable(name): storable_json(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable_json(item) for item in value]
+    return value
 
 
 def _space(row: Row, prefix: str) -> EmbeddingSpace | None:

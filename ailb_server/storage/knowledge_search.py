@@ -1,25 +1,35 @@
 """Searches of one collection: by words, by vector, and the text of what was found."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import orjson
 from pgvector import HalfVector
 
 from ailb_server.domain.chat import Json
 from ailb_server.domain.embedding import Vector
-from ailb_server.domain.knowledge import Collection, Near, StoredChunk, Word, WordQuery
-from ailb_server.storage.connection import Row
-from ailb_server.storage.knowledge_documents import PostgresDocuments, storable_json
-from ailb_server.storage.knowledge_nearest import EXACT_UP_TO, MATCHING, nearest
+from ailb_server.domain.knowledge import (
+    Collection,
+    Near,
+    StoredChunk,
+    TellingWords,
+    Word,
+    WordQuery,
+)
+from ailb_server.storage.connection import Connection, Connections, Row
+from ailb_server.storage.knowledge_documents import PostgresDocuments
+from ailb_server.storage.knowledge_nearest import EXACT_UP_TO, MATCHING, nearest, similarities
 from ailb_server.storage.knowledge_rows import (
     COLLECTION_COLUMNS,
     collection_of,
     json_object,
     no_collection,
     storable,
+    storable_json,
 )
 from ailb_server.storage.knowledge_words import WordShares, quoted, with_words
-from ailb_server.storage.pool import Store
 
 _COLLECTION_FOR = f"""
 SELECT {COLLECTION_COLUMNS}, tsvector_to_array(to_tsvector('english', $3)) AS lexemes
@@ -35,13 +45,20 @@ SELECT k.id, k.ordinal, k.overlap, k.text, d.external_id, d.title, d.source, d.m
 class PostgresSearch(PostgresDocuments):
     """What retrieval asks; errors as in `knowledge.ports`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Connections, word_shares: WordShares | None = None) -> None:
         super().__init__(store)
-        self._word_shares = WordShares()
+        self._word_shares = word_shares or WordShares()
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator["PostgresSearch"]:
+        """See `knowledge.ports.SearchStore`."""
+        async with self._store.connection() as connection, connection.transaction():
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield PostgresSearch(_One(connection), self._word_shares)
 
     async def collection_for(
         self, tenant_id: int, name: str, text: str
-    ) -> tuple[Collection, Sequence[str]]:
+    ) -> tuple[Collection, TellingWords]:
         """See `knowledge.ports.SearchStore`."""
         async with self._store.connection() as connection:
             row = await connection.fetchrow(
@@ -71,39 +88,40 @@ class PostgresSearch(PostgresDocuments):
                 storable(sought.text),
                 limit,
                 sought.enough,
-                [quoted(lexeme) for lexeme in sought.telling],
+                [quoted(stem) for stem in sought.telling.stems],
                 float(collection.passage_count),
+                sought.telling.others,
+                sought.share,
                 *narrowed,
             )
         return [Word(row["id"], row["document_id"], row["ordinal"]) for row in rows]
 
     async def nearest(
-        self,
-        collection: Collection,
-        vector: Vector,
-        *,
-        limit: int,
-        named: Sequence[int],
-        metadata: Mapping[str, Json],
-    ) -> tuple[Sequence[Near], Sequence[Near]]:
+        self, collection: Collection, vector: Vector, *, limit: int, metadata: Mapping[str, Json]
+    ) -> Sequence[Near]:
         """See `knowledge.ports.SearchStore`."""
         narrowed = _filter(metadata)
         ids = collection.tenant_id, collection.id
-        given = (*ids, HalfVector(vector), limit, list(named), *narrowed)
+        given = (*ids, HalfVector(vector), limit, *narrowed)
         async with self._store.connection() as connection:
             matching = await connection.fetchval(MATCHING, *ids, *narrowed) if narrowed else None
             rows: Sequence[Row] = ()
             if matching is None or matching > EXACT_UP_TO:
                 sql = nearest(collection, len(vector), filtered=bool(narrowed), exact=False)
                 rows = await connection.fetch(sql, *given)
-            found = sum(row["nearest"] for row in rows)
-            if matching is not None and found < min(limit, matching):
+            if matching is not None and len(rows) < min(limit, matching):
                 sql = nearest(collection, len(vector), filtered=True, exact=True)
                 rows = await connection.fetch(sql, *given)
-        return (
-            [_near(row) for row in rows if row["nearest"]],
-            [_near(row) for row in rows if not row["nearest"]],
-        )
+        return [Near(r["id"], r["document_id"], r["ordinal"], r["similarity"]) for r in rows]
+
+    async def similarities(
+        self, collection: Collection, vector: Vector, ids: Sequence[int]
+    ) -> Mapping[int, float]:
+        """See `knowledge.ports.SearchStore`."""
+        given = collection.tenant_id, collection.id, HalfVector(vector), list(ids)
+        async with self._store.connection() as connection:
+            rows = await connection.fetch(similarities(collection, len(vector)), *given)
+        return {row["chunk_id"]: row["similarity"] for row in rows}
 
     async def chunks(self, collection: Collection, ids: Sequence[int]) -> Sequence[StoredChunk]:
         """See `knowledge.ports.SearchStore`."""
@@ -112,13 +130,23 @@ class PostgresSearch(PostgresDocuments):
         return [_stored(row) for row in rows]
 
 
+@dataclass(frozen=True, slots=True)
+class _One:
+    """A pool of the one connection whose transaction is open."""
+
+    one: Connection
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """The one, to one at a time."""
+        async with self.turn:
+            yield self.one
+
+
 def _filter(metadata: Mapping[str, Json]) -> tuple[str, ...]:
     """The parameter that a filter is, if there is one."""
     return (orjson.dumps(storable_json(metadata)).decode(),) if metadata else ()
-
-
-def _near(row: Row) -> Near:
-    return Near(row["id"], row["document_id"], row["ordinal"], row["similarity"])
 
 
 def _stored(row: Row) -> StoredChunk:

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from ailb_server.domain.knowledge import TellingWords
 from ailb_server.storage.connection import Connection
 
 # One statement for all collections. The array is the first column of the index: GIN then reads the
@@ -19,11 +20,11 @@ FILTERED = """
 """
 # More matches than that are not ranked: such words tell little, and ranking reads every one.
 _RANKED = 2000
-# Chunks with all words of $3, and if those are fewer than $5, then those with one of the words $6.
+# Chunks with all words of $3, and if those are fewer than $5, then those with some of the words $6.
 # These are weighed as Okapi BM25 does: by how few of the collection's $7 chunks have a word.
 # Source: Robertson, Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond (2009),
 # formula 3.3, with the 1 that keeps it above 0. How often a chunk has a word only tells equals
-# apart.
+# apart. A chunk must have the share $9 of the whole weight: that of $6, and $8 of words not sought.
 _WITH_WORDS = """
 WITH every AS MATERIALIZED (
   SELECT id, document_id, ordinal, rank FROM (
@@ -33,19 +34,25 @@ WITH every AS MATERIALIZED (
      LIMIT {ranked}) matches
    ORDER BY rank DESC, id LIMIT $4
 ), one AS MATERIALIZED (
-  SELECT m.id, m.document_id, m.ordinal, m.rank, count(*) OVER (PARTITION BY w.word) AS frequency
+  SELECT w.word, m.id, m.document_id, m.ordinal, m.rank,
+         count(m.id) OVER (PARTITION BY w.word) AS frequency
     FROM (SELECT DISTINCT word::tsquery FROM unnest($6::text[]) word
-           WHERE (SELECT count(*) FROM every) < $5) w,
-         LATERAL (SELECT k.id, k.document_id, k.ordinal, ts_rank(k.tsv, w.word) AS rank
-                    FROM chunks k
-                   WHERE {gate} AND {in_collection} AND k.tsv @@ w.word{filtered}
-                   LIMIT {ranked}) m
+           WHERE (SELECT count(*) FROM every) < $5) w
+    LEFT JOIN LATERAL (SELECT k.id, k.document_id, k.ordinal, ts_rank(k.tsv, w.word) AS rank
+                         FROM chunks k
+                        WHERE {gate} AND {in_collection} AND k.tsv @@ w.word{filtered}
+                        LIMIT {read}) m ON true
+), told AS (
+  SELECT word, id, document_id, ordinal, rank,
+         ln(1 + (greatest($7::float8 - frequency, 0) + 0.5::float8) / (frequency + 0.5::float8))
+           AS weight
+    FROM one
 ), weighed AS (
-  SELECT id, document_id, ordinal,
-         sum(ln(1 + (greatest($7::float8 - frequency, 0) + 0.5) / (frequency + 0.5))
-             * (1 + rank)) AS weight
-    FROM one WHERE id NOT IN (SELECT id FROM every)
+  SELECT id, document_id, ordinal, sum(weight * (1 + rank)) AS weight
+    FROM told WHERE id IS NOT NULL AND id NOT IN (SELECT id FROM every)
    GROUP BY id, document_id, ordinal
+  HAVING sum(weight) >= $9 * ($8::float8 + (
+           SELECT sum(weight) FROM (SELECT DISTINCT word, weight FROM told) words))
    ORDER BY weight DESC, id LIMIT $4
 )
 SELECT id, document_id, ordinal
@@ -64,17 +71,19 @@ _MOST_WORDS = 8
 _MOST_WORDS_OF_FEW = 32
 _FEW = 2500
 # So many chunks at least are read for the words chosen; reading is what takes the time.
-_READ = 600
+_READ = 300
 _QUOTED = re.compile(r"(['\\])")
 
 
 def with_words(*, filtered: bool) -> str:
-    """Tenant, collection, text, limit, enough, quoted lexemes, chunks of the collection[, filter]."""
+    """Takes tenant, collection, text, limit, enough, quoted lexemes, how many chunks there are,
+    the weight of the text's other lexemes, the share of all weight to have[, filter]."""
     return _WITH_WORDS.format(
         gate=GATE,
         in_collection=IN_COLLECTION,
-        filtered=FILTERED.format(of="k", filter="$8") if filtered else "",
+        filtered=FILTERED.format(of="k", filter="$10") if filtered else "",
         ranked=_RANKED,
+        read=_RANKED // 4,
     )
 
 
@@ -93,22 +102,29 @@ class WordShares:
 
     async def rarest(
         self, connection: Connection, lexemes: Sequence[str], passages: int
-    ) -> Sequence[str]:
+    ) -> TellingWords:
         """At least one, at most 8 of the lexemes, or 32 where `passages` are few; together
-        about 600 of the passages have them."""
+        about 300 of the passages have them."""
         if self._clock() - self._read_at > _STATISTICS_TTL_S:
             self._read_at = self._clock()
             self._shares = await _read(connection)
         # Where nothing is known, long words are taken for rare.
         order = sorted(lexemes, key=lambda lexeme: (self._share(lexeme), -len(lexeme), lexeme))
+        most = _MOST_WORDS_OF_FEW if passages <= _FEW else _MOST_WORDS
         expected = 0.0
-        chosen: list[str] = []
-        for lexeme in order[: _MOST_WORDS_OF_FEW if passages <= _FEW else _MOST_WORDS]:
+        chosen = 0
+        for lexeme in order[:most]:
             expected += self._share(lexeme) * passages
             if chosen and expected > _READ:
                 break
-            chosen.append(lexeme)
-        return chosen
+            chosen += 1
+        others = sum(self._weight(lexeme, passages) for lexeme in order[chosen:])
+        return TellingWords(tuple(order[:chosen]), others)
+
+    def _weight(self, lexeme: str, passages: int) -> float:
+        """As the statement weighs it, by what is expected."""
+        frequency = self._share(lexeme) * passages
+        return math.log(1 + (passages - frequency + 0.5) / (frequency + 0.5))
 
     def _share(self, lexeme: str) -> float:
         return self._shares.get(lexeme, 0.0)

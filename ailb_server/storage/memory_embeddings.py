@@ -29,7 +29,8 @@ SELECT turn.* FROM tenants
 CLAIM_OUTDATED = f"""
 SELECT t.tenant_id, t.session_id, t.turn, left(t.text, {_CHARACTERS}) AS text
   FROM turns t
- WHERE t.tenant_id = $1 AND t.embeddable AND t.space_version IS DISTINCT FROM (
+ WHERE t.tenant_id = $1 AND (t.session_id, t.turn) > ($6, $7)
+   AND t.embeddable AND t.space_version IS DISTINCT FROM (
        SELECT version FROM memory_spaces
         WHERE tenant_id = $1 AND model = $2 AND dimension = $3 AND normalised = $4)
  ORDER BY t.session_id, t.turn LIMIT $5
@@ -135,11 +136,12 @@ class PostgresMemoryEmbeddings:
 
     @asynccontextmanager
     async def claim_outdated(
-        self, tenant_id: int, space: EmbeddingSpace, limit: int
+        self, tenant_id: int, space: EmbeddingSpace, limit: int, after: tuple[int, int]
     ) -> AsyncIterator[PostgresClaim]:
         """Holds a connection until its end."""
+        asked = (tenant_id, *_members(space), limit, *after)
         async with self._store.connection() as connection, connection.transaction():
-            rows = await connection.fetch(CLAIM_OUTDATED, tenant_id, *_members(space), limit)
+            rows = await connection.fetch(CLAIM_OUTDATED, *asked)
             yield PostgresClaim(connection, space, rows)
 
     async def mismatch(self, space: EmbeddingSpace) -> Mismatch | None:

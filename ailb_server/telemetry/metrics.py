@@ -28,6 +28,7 @@ _NONE = "none"
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 _OVERHEAD_SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
+_KEYS_REFUSED = "Calls refused for their API key."
 
 
 class Metrics:
@@ -37,14 +38,13 @@ class Metrics:
         self.registry = CollectorRegistry()
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             self.registry.register(collector)
-        info = Gauge(
-            "ailb_build_info", "Always 1.", ("module_id", "version"), registry=self.registry
-        )
-        info.labels(module_id, version).set(1)
+        self._tell_build(module_id, version)
         target = ("provider", "model")
         self._requests = self._counter(
             "ailb_requests_total", "Requests, by how they ended.", (*target, "outcome")
         )
+        refused = "Requests refused at the edge or while they were read, not in the above."
+        self._refused = self._counter("ailb_requests_refused_total", refused, ("reason",))
         self._tokens = self._counter("ailb_tokens_total", "Tokens, by kind.", (*target, "kind"))
         self._cost = self._counter(
             "ailb_cost_micro_dollars_total", "Cost of requests whose model has a price.", target
@@ -67,14 +67,17 @@ class Metrics:
             buckets=_OVERHEAD_SECONDS,
             registry=self.registry,
         )
-        self._refused = self._counter(
-            "ailb_refused_calls_total", "Calls refused for their API key.", ("problem",)
-        )
+        self._key_refused = self._counter("ailb_refused_keys_total", _KEYS_REFUSED, ("problem",))
         self.active = Gauge("ailb_active_chats", "Requests that run.", registry=self.registry)
         self.embedding = EmbeddingMetrics(self.registry)
         self.knowledge = KnowledgeMetrics(self.registry)
         self._labels: dict[tuple[str, str], tuple[str, str]] = {}
         self._children: dict[tuple[object, ...], Any] = {}
+
+    def _tell_build(self, module_id: str, version: str) -> None:
+        labels = ("module_id", "version")
+        info = Gauge("ailb_build_info", "Always 1.", labels, registry=self.registry)
+        info.labels(module_id, version).set(1)
 
     def exposition(self) -> bytes:
         """Prometheus's text format, of type CONTENT_TYPE."""
@@ -88,15 +91,23 @@ class Metrics:
         else:
             _child(self._children, self._attempts, *labels, failure.lower()).inc()
 
-    def refused(self, problem: str) -> None:
+    def key_refused(self, problem: str) -> None:
         """A call that was refused for its key. `problem` is of a closed set."""
-        self._refused.labels(problem).inc()
+        self._key_refused.labels(problem).inc()
 
     def ended(self, target: Target | None, outcome: str, total_s: float) -> None:
-        """A chat's end. `outcome` is `ok`, `cancelled` or an error's reason: a closed set."""
+        """A chat's end. `outcome` is `ok`, `cancelled` or an error's reason: a closed set.
+
+        Without a target that answered, its labels are `none`: the attempts tell whose failures
+        they were, and of several none is the one.
+        """
         labels = self._target(target)
         _child(self._children, self._requests, *labels, outcome).inc()
         _child(self._children, self._total, *labels).observe(total_s)
+
+    def refused(self, reason: str) -> None:
+        """A request that no stage has seen. `reason` is an error's: a closed set."""
+        _child(self._children, self._refused, reason).inc()
 
     def first_token(self, target: Target, seconds: float) -> None:
         """A streamed chat's first chunk."""

@@ -14,6 +14,7 @@ from tests.wire.compatibility import (
     Refused,
     Sent,
     Verdict,
+    embeddings,
     judge,
 )
 from tests.wire.compatibility.audit import EXEMPT
@@ -28,6 +29,7 @@ def regions() -> Mapping[str, str]:
     exempt = [(f"`{path}`", why) for path, why in _said(EXEMPT)]
     return {
         "parameters": "\n\n".join(tables),
+        "embeddings": table(("Parameter", "Value", "`openai`", "`ollama`"), embeddings.rows()),
         "exempt": table(("Member", "Why"), exempt),
     }
 

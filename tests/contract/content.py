@@ -1,6 +1,7 @@
 """Content for any message, drawn by Hypothesis and put into either implementation of protobuf."""
 
 import dataclasses
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import betterproto2
@@ -41,6 +42,9 @@ EXTREMES: dict[str, list[Any]] = {
     "bytes": [b"", bytes(range(256))],
 }
 MAX_DEPTH = 3
+# betterproto2 makes it a datetime, which has microseconds and the years 1 to 9999.
+TIMESTAMP = "google.protobuf.Timestamp"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclasses.dataclass
@@ -70,6 +74,24 @@ def type_of(field: FieldDescriptor) -> str:
 
 def is_map(field: FieldDescriptor) -> bool:
     return type_of(field) == "message" and message_of(field).GetOptions().map_entry
+
+
+def is_timestamp(field: FieldDescriptor) -> bool:
+    return type_of(field) == "message" and message_of(field).full_name == TIMESTAMP
+
+
+def timestamp(moment: datetime) -> Content:
+    """As seconds and nanoseconds; zeros are not written."""
+    seconds, microseconds = divmod((moment - EPOCH) // timedelta(microseconds=1), 1_000_000)
+    fields = {1: seconds, 2: microseconds * 1000}
+    return Content({number: value for number, value in fields.items() if value}, b"")
+
+
+def datetime_of(content: Content) -> datetime:
+    """What `timestamp` was made of."""
+    return EPOCH + timedelta(
+        seconds=content.fields.get(1, 0), microseconds=content.fields.get(2, 0) // 1000
+    )
 
 
 def class_of(descriptor: Descriptor) -> type[betterproto2.Message]:
@@ -119,6 +141,8 @@ def entries(field: FieldDescriptor, depth: int) -> st.SearchStrategy[Any]:
 
 def values(field: FieldDescriptor, depth: int) -> st.SearchStrategy[Any]:
     kind = type_of(field)
+    if is_timestamp(field):
+        return st.datetimes(timezones=st.just(UTC)).map(timestamp)
     if kind == "message":
         return st.deferred(lambda: contents(message_of(field), depth + 1))
     if kind == "enum":
@@ -133,8 +157,11 @@ def extremes(field: FieldDescriptor) -> list[Any]:
         keys, items = extremes(key), extremes(value)
         return [{}, *({keys[-1]: item} for item in items), dict.fromkeys(keys, items[-1])]
     kind = type_of(field)
-    if kind == "message":
-        singles: list[Any] = [Content({}, b"")]
+    if is_timestamp(field):
+        ends = datetime.min, EPOCH - timedelta(microseconds=1), datetime.max
+        singles: list[Any] = [Content({}, b""), *(timestamp(e.replace(tzinfo=UTC)) for e in ends)]
+    elif kind == "message":
+        singles = [Content({}, b"")]
     elif kind == "enum":
         singles = [*(value.number for value in enum_of(field).values), -1, 2**31 - 1]
     else:
@@ -181,6 +208,8 @@ def dataclass_value(field: FieldDescriptor, value: Any) -> Any:
         return {key: dataclass_value(entry, item) for key, item in value.items()}
     if isinstance(value, list):
         return [dataclass_value(field, item) for item in value]
+    if isinstance(value, Content) and is_timestamp(field):
+        return datetime_of(value)
     if isinstance(value, Content):
         return as_dataclass(message_of(field), value)
     if type_of(field) == "enum" and enum_of(field).name in generated.__all__:

@@ -3,6 +3,7 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
@@ -24,6 +25,7 @@ from tests.support import ollama_upstream as ollama
 
 NAME = "p"
 RETRY_AFTER_S = 7
+POOL_SIZE = 10
 _RETRY = {"retry-after": str(RETRY_AFTER_S)}
 _HTML = b"<html>oops</html>\n"
 Scripts: TypeAlias = Mapping[str, anthropic.Script]
@@ -61,6 +63,10 @@ class Rig(ABC):
     @abstractmethod
     def answer_status(self, status: int) -> None:
         """Every later answer and listing has this status, and a retry-after of RETRY_AFTER_S."""
+
+    def answer_too_long(self) -> bool:
+        """Every later answer says that the prompt is too long; False if it knows no such answer."""
+        return False
 
     @abstractmethod
     def provider(self, timeouts: Timeouts) -> Closable:
@@ -103,6 +109,17 @@ class OpenAIRig(Rig):
         self._server.behave({"status": status, "headers": _RETRY})
 
     @override
+    def answer_too_long(self) -> bool:
+        error = {
+            "message": "This model's maximum context length is 9 tokens.",
+            "type": "invalid_request_error",
+            "param": "messages",
+            "code": "context_length_exceeded",
+        }
+        self._server.behave({"status": 400, "error_body": {"error": error}})
+        return True
+
+    @override
     def provider(self, timeouts: Timeouts) -> Closable:
         account = OpenAIAccount(NAME, self.url, "sk-x", headers={})
         return OpenAIProvider(NAME, account, _upstream(timeouts))
@@ -143,8 +160,15 @@ class AnthropicRig(Rig):
     @override
     def answer_status(self, status: int) -> None:
         headers = {"content-type": "application/json", **_RETRY}
-        script = anthropic.Script([anthropic.error_body("some_error", "no")], status, headers)
+        kind = "not_found_error" if status == HTTPStatus.NOT_FOUND else "some_error"
+        script = anthropic.Script([anthropic.error_body(kind, "no")], status, headers)
         self._server.script = self._server.listing = script
+
+    @override
+    def answer_too_long(self) -> bool:
+        body = anthropic.error_body("invalid_request_error", anthropic.TOO_LONG)
+        self._server.script = anthropic.Script([body], 400, {"content-type": "application/json"})
+        return True
 
     @override
     def provider(self, timeouts: Timeouts) -> Closable:
@@ -218,7 +242,7 @@ RIGS: Mapping[str, type[Rig]] = MappingProxyType(
 
 
 def _upstream(timeouts: Timeouts) -> Upstream:
-    return Upstream(NAME, timeouts=timeouts, pool_size=10)
+    return Upstream(NAME, timeouts=timeouts, pool_size=POOL_SIZE)
 
 
 def _scripts(

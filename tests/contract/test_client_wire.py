@@ -22,6 +22,7 @@ from tests.contract.content import (
     contents,
     extremes,
     is_map,
+    is_timestamp,
     message_of,
     names_of,
     type_of,
@@ -144,6 +145,8 @@ def expected(field: FieldDescriptor) -> tuple[object, ...]:
 def referred_types(field: FieldDescriptor) -> list[str]:
     if is_map(field):
         return referred_types(message_of(field).fields_by_name["value"])
+    if is_timestamp(field):
+        return ["datetime"]
     referred = field.message_type or field.enum_type
     return [] if referred is None else [referred.name]
 

@@ -13,16 +13,20 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from ailb_server.api.openai_wire import parse_chat_request
 from ailb_server.domain.chat import ChatChunk, ChatRequest, TokenUsage
 from ailb_server.domain.errors import (
+    UpstreamContextLengthError,
     UpstreamError,
     UpstreamMisconfiguredError,
+    UpstreamModelMissingError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
+from ailb_server.domain.ports import PooledProvider
 from ailb_server.providers.upstream import Timeouts
 from tests.contract.provider_rigs import (
     NAME,
+    POOL_SIZE,
     RETRY_AFTER_S,
     RIGS,
     Closable,
@@ -221,7 +225,7 @@ _STATUSES = {
     401: UpstreamMisconfiguredError,
     402: UpstreamMisconfiguredError,
     403: UpstreamMisconfiguredError,
-    404: UpstreamRejectedError,
+    404: UpstreamModelMissingError,
     408: UpstreamTimeoutError,
     413: UpstreamRejectedError,
     429: UpstreamRateLimitedError,
@@ -256,6 +260,18 @@ async def test_the_callers_fault_comes_back_in_openais_shape(rig: Rig) -> None:
     assert orjson.loads(reply.body)["error"].keys() == {"message", "type", "param", "code"}
 
 
+@_BOTH_WAYS
+async def test_a_prompt_too_long_is_for_a_larger_target(rig: Rig, *, stream: bool) -> None:
+    if not rig.answer_too_long():
+        pytest.skip("it cuts a long prompt instead of refusing it")
+    failure = await _failure(rig, stream=stream)
+    assert isinstance(failure.error, UpstreamContextLengthError)
+    assert (failure.error.failover, failure.error.darkens) == (True, False)
+    reply = failure.error.reply
+    assert reply.status == 400
+    assert orjson.loads(reply.body)["error"]["code"] == "context_length_exceeded"
+
+
 async def test_leaving_amid_a_stream_ends_the_call_upstream(rig: Rig) -> None:
     rig.fail("stall_late", stream=True)
     async with _provider(rig) as provider:
@@ -275,6 +291,22 @@ async def test_a_cancelled_call_ends_upstream(rig: Rig, fault: str, *, stream: b
         with pytest.raises(asyncio.CancelledError):
             await call
         await bounded_left(rig, _PATIENCE_S)
+
+
+async def test_room_is_told_until_every_connection_is_in_use(rig: Rig) -> None:
+    rig.fail("stall", stream=True)
+    async with _provider(rig) as provider:
+        assert isinstance(provider, PooledProvider)
+        calls = []
+        for _ in range(POOL_SIZE):
+            assert provider.has_room()
+            calls.append(asyncio.create_task(_chunks(provider, rig, stream=True)))
+            await eventually(lambda: rig.calls == len(calls), _PATIENCE_S)
+        assert not provider.has_room()
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        assert provider.has_room()
 
 
 async def test_a_listing_has_the_model(rig: Rig) -> None:

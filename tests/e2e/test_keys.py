@@ -214,7 +214,7 @@ def test_no_secret_is_in_any_sink(
     )
     with urllib.request.urlopen(metrics, timeout=10) as response:  # noqa: S310
         exposition = response.read().decode()
-    assert "ailb_refused_calls_total" in exposition
+    assert "ailb_refused_keys_total" in exposition
     audit = sql(locked.dsn, "SELECT json_agg(a) FROM audit_log a")
     assert "canary" in audit
     database = audit + sql(locked.dsn, "SELECT json_agg(k) FROM api_keys k")
@@ -262,7 +262,7 @@ async def flushed(stack: Stack) -> None:
 def test_the_command_line(locked: Stack, tmp_path: Path) -> None:
     def run(*arguments: str, key: str = ADMIN) -> tuple[int, str]:
         environment = {"AILB_API_KEY": key}
-        command = ("keys", "--target", locked.grpc, *arguments)
+        command = ("keys", *arguments, "--target", locked.grpc)
         with Ailb(*command, directory=tmp_path, environment=environment) as ailb:
             return ailb.ends(), ailb.output
 

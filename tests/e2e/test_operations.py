@@ -17,8 +17,13 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
+from ailb.v1 import (
+    chat_service_pb2,
+    chat_service_pb2_grpc,
+    health_service_pb2,
+    health_service_pb2_grpc,
+)
 from ailb.v1 import health_pb2 as ailb_health
-from ailb.v1 import health_service_pb2, health_service_pb2_grpc
 from ailb_server.demo.server import DemoServer
 from ailb_server.local.postgres import EmbeddedPostgres
 from ailb_server.settings import ProviderSettings
@@ -91,6 +96,7 @@ async def test_health_tells_each_part(odd_names: Stack) -> None:
         "provider:down": "HEALTH_STATE_DOWN",
         "store": "HEALTH_STATE_OK",
         "embedder": "HEALTH_STATE_OK",
+        "memory": "HEALTH_STATE_OK",
     }
 
 
@@ -155,6 +161,28 @@ async def test_metrics_count_what_happened(stack: Stack) -> None:
     assert grown("ailb_time_to_first_token_seconds_count", **target) == 1
     assert grown("ailb_overhead_seconds_count") == 2
     assert after[("ailb_active_chats", frozenset())] == 0
+
+
+async def test_what_is_refused_before_a_chat_begins_is_counted(stack: Stack) -> None:
+    async with aiohttp.ClientSession(stack.rest) as http:
+        before = samples(await _metrics(http))
+        for path in (CHAT, "/v1/completions", "/v1/embeddings", "/v1/messages"):
+            async with http.post(path, data=b"{") as response:
+                assert response.status == 400
+        async with grpc.aio.insecure_channel(stack.grpc) as channel:
+            stub = chat_service_pb2_grpc.ChatServiceStub(channel)
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stub.CreateChatCompletion(
+                    chat_service_pb2.CreateChatCompletionRequest(), timeout=10
+                )
+        after = samples(await _metrics(http))
+    grown = {
+        key: value - before.get(key, 0.0)
+        for key, value in after.items()
+        if key[0] in ("ailb_requests_refused_total", "ailb_requests_total")
+    }
+    key = ("ailb_requests_refused_total", frozenset({("reason", "invalid_request")}))
+    assert {k: v for k, v in grown.items() if v} == {key: 5}
 
 
 async def _metrics(http: aiohttp.ClientSession) -> str:

@@ -96,6 +96,5 @@ def test_sessions_are_deleted(seeded: Stack) -> None:
 def test_what_is_wrong_is_said(
     stack: Stack, verb: str, path: str, status: int, param: str | None
 ) -> None:
-    body = {} if verb == "POST" else None
-    got, error = call(stack, verb, path, body)
+    got, error = call(stack, verb, path, {} if verb == "POST" else None)
     assert (got, error["error"]["param"]) == (status, param)

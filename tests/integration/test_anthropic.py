@@ -143,12 +143,12 @@ async def test_the_callers_fault_is_told_in_openais_shape(
     upstream: AnthropicUpstream, status: int, kind: str, code: str | None
 ) -> None:
     json = {"content-type": "application/json"}
-    upstream.script = Script([error_body(kind, "prompt is too long")], status, json)
+    upstream.script = Script([error_body(kind, "it is refused")], status, json)
     _, raised = await _fails(upstream.url, stream=False)
     assert isinstance(raised, UpstreamRejectedError)
     assert (raised.reply.status, raised.reply.content_type) == (status, "application/json")
     assert orjson.loads(raised.reply.body)["error"] == {
-        "message": "prompt is too long",
+        "message": "it is refused",
         "type": "invalid_request_error",
         "param": None,
         "code": code,

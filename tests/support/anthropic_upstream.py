@@ -14,6 +14,8 @@ VERSION = "2026-10-21"
 MODEL = "claude-test"
 # Not as a JSON writer would write it: what is relayed must stay so.
 COUNTED = b'{ "input_tokens" : 42 }'
+# How the API refuses a prompt longer than the model's context.
+TOO_LONG = "prompt is too long: 215432 tokens > 200000 maximum"
 USAGE = {"input_tokens": 12, "output_tokens": 3}
 MESSAGE: Mapping[str, Any] = {
     "id": "msg_01",
@@ -59,7 +61,8 @@ def error_body(kind: str, message: str) -> bytes:
 class Script:
     """An answer: its pieces, each written for itself, and then `end`.
 
-    `end` is "finish", "reset" (the connection is broken) or "stall" (nothing more comes).
+    `end` is "finish", "reset" (the connection is broken) or "stall" (nothing more comes). The first
+    piece comes after `delay_s`, each other `pause_s` after the one before.
     """
 
     pieces: Sequence[bytes] = ()
@@ -67,6 +70,8 @@ class Script:
     headers: Mapping[str, str] = field(default_factory=dict)
     end: str = "finish"
     head: bool = True
+    delay_s: float = 0.0
+    pause_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -147,9 +152,12 @@ class AnthropicUpstream:
     async def _play(self, request: web.Request, script: Script) -> web.StreamResponse:
         response = web.StreamResponse(status=script.status, headers=script.headers)
         try:
+            await asyncio.sleep(script.delay_s)
             if script.head:
                 await response.prepare(request)
-            for piece in script.pieces:
+            for number, piece in enumerate(script.pieces):
+                if number:
+                    await asyncio.sleep(script.pause_s)
                 await response.write(piece)
             if script.end == "stall":
                 await self._released.wait()

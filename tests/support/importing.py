@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ailb_server.domain.embedding import EmbeddingSpace, Vector
+from ailb_server.domain.embedding import Embedder, EmbeddingSpace, Vector
 from ailb_server.domain.errors import EmbedderUnavailableError
 from ailb_server.domain.imports import ImportStatus
 from ailb_server.domain.knowledge import NewCollection
@@ -71,7 +71,7 @@ class Instance:
     def __init__(
         self,
         store: Store,
-        embedder: FakeEmbedder | None,
+        embedder: Embedder | None,
         *,
         rules: WorkRules | None = None,
         intake: IntakeRules | None = None,
@@ -96,8 +96,8 @@ class Instance:
             stack.push_async_callback(ended, task)
             yield
 
-    async def collection(self, name: str = "docs", who: Principal = ANYONE, **sizes: int) -> None:
-        await self.knowledge.create_collection(who.tenant_id, NewCollection(name, **sizes))
+    async def collection(self, name: str = "docs", who: Principal = ANYONE) -> None:
+        await self.knowledge.create_collection(who.tenant_id, NewCollection(name))
 
     async def start(
         self, *documents: DocumentInput, collection: str = "docs", who: Principal = ANYONE

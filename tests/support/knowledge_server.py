@@ -8,9 +8,11 @@ from prometheus_client import CollectorRegistry
 
 from ailb_server.api.edge import Edge
 from ailb_server.api.knowledge_service import KnowledgeService
+from ailb_server.app.embedding import Embedders
 from ailb_server.app.importing import open_importing
 from ailb_server.app.knowledge import open_knowledge
 from ailb_server.app.services import knowledge_services
+from ailb_server.domain.health import PartHealth
 from ailb_server.server import GrpcServer
 from ailb_server.settings import Settings
 from ailb_server.storage.pool import Store
@@ -49,7 +51,8 @@ class KnowledgeServer:
         await store.open()
         metrics = KnowledgeMetrics(CollectorRegistry())
         settings = Settings.model_validate({})
-        opened = await open_knowledge(settings, store, self._dsn, self.embedder, metrics, closing)
+        embedders = Embedders(self.embedder, self.embedder, lambda: PartHealth("embedder"))
+        opened = await open_knowledge(settings, store, self._dsn, embedders, metrics, closing)
         imports = open_importing(store, opened.store, self.embedder, closing, quick())
         service = KnowledgeService(opened.store, opened.retriever, opened.reindexing, imports)
         server = GrpcServer(Edge(50), knowledge_services(service), max_calls=50)

@@ -2,7 +2,8 @@
 
 `request.json` is asked (streamed and whole, so without `stream`), `upstream_request.json` is sent
 (but for its `stream`), `ignored.json` names what the provider ignores (none without the file);
-`upstream_response.json` and `.ndjson` are answered, `answer.json` and `answer.sse` told.
+`upstream_response.json` and `.ndjson` are answered, `answer.json` and `answer.sse` told; a stream
+that breaks off has `fault.json`, and no whole. What is refused has `refused.json` instead.
 """
 
 import itertools
@@ -17,6 +18,7 @@ from ailb_server.domain.chat import ChatRequest
 from ailb_server.providers.ndjson import LineCutter
 from ailb_server.providers.ollama_answer_wire import StreamReader
 from ailb_server.providers.ollama_line_wire import Mint
+from tests.wire.refusals import is_refusal
 
 _FOLDER = Path(__file__).parent / "ollama"
 NUM_CTX = 8192
@@ -51,7 +53,10 @@ class Case:
         )
 
 
-CASES = [Case(folder) for folder in sorted(_FOLDER.iterdir())]
+_FOLDERS = sorted(_FOLDER.iterdir())
+CASES = [Case(folder) for folder in _FOLDERS if (folder / "answer.json").exists()]
+BROKEN = [Case(folder) for folder in _FOLDERS if (folder / "fault.json").exists()]
+REFUSALS = [Case(folder) for folder in _FOLDERS if is_refusal(folder)]
 
 
 def counted() -> Mint:

@@ -6,16 +6,12 @@ what was ignored in `ignored.json`; and, where the case has an answer, `completi
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from anthropic.lib.streaming._messages import accumulate_event
-from anthropic.types import Message, RawMessageStreamEvent
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from anthropic.types import Message
 from openai.types.chat import completion_create_params
 from pydantic import TypeAdapter
 
@@ -26,12 +22,12 @@ from ailb_server.domain.chat import ChatChunk, Json, JsonObject
 from ailb_server.domain.errors import UpstreamUnavailableError
 from ailb_server.providers import openai_wire
 from ailb_server.providers.sse import EventCutter
+from tests.wire.joining import joined_message, message_events
 
 CASES = sorted(p.parent for p in Path(__file__).parent.glob("anthropic_ingress/*/request.json"))
 STREAMS = [case for case in CASES if (case / "chunks.sse").exists()]
 WHOLE = [case for case in CASES if (case / "completion.json").exists()]
 _PARAMS: TypeAdapter[Any] = TypeAdapter(completion_create_params.CompletionCreateParams)
-_EVENT: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
 
 
 def _cases(cases: list[Path]) -> pytest.MarkDecorator:
@@ -49,30 +45,6 @@ def _written(reads: list[bytes]) -> bytes:
     blocks = [cutter.feed(read) for read in reads]
     pieces = [writer.write(reader.read(block)) for block in [*blocks, cutter.finish()] if block]
     return b"".join([*pieces, writer.finish()])
-
-
-def _events(wire: bytes) -> Iterator[JsonObject]:
-    for event in wire.split(b"\n\n")[:-1]:
-        name, data = event.split(b"\n")
-        told = orjson.loads(data.removeprefix(b"data: "))
-        assert name == b"event: " + told["type"].encode()
-        yield told
-
-
-def _joined(wire: bytes) -> JsonObject:
-    """The message that the official client makes of a stream."""
-    message: Any = None
-    json_bufs: dict[int, bytes] = {}
-    for event in _events(wire):
-        message = accumulate_event(
-            event=_EVENT.validate_python(event, strict=True),
-            current_snapshot=message,
-            json_bufs=json_bufs,
-        )
-    told: JsonObject = message.to_dict()
-    # The client's own addition.
-    assert told.pop("stop_details", None) is None
-    return told
 
 
 def _completion(completion: JsonObject) -> JsonObject:
@@ -112,12 +84,12 @@ def test_a_whole_answer(case: Path) -> None:
 def test_a_streamed_answer(case: Path) -> None:
     wire = _written([(case / "chunks.sse").read_bytes()])
     assert wire == (case / "answer.sse").read_bytes()
-    Message.model_validate(_joined(wire), strict=True)
+    Message.model_validate(joined_message(wire), strict=True)
 
 
 @_cases(STREAMS)
 def test_blocks_open_and_close_one_by_one(case: Path) -> None:
-    events = list(_events((case / "answer.sse").read_bytes()))
+    events = list(message_events((case / "answer.sse").read_bytes()))
     assert events[0]["type"] == "message_start"
     assert [event["type"] for event in events[-2:]] == ["message_delta", "message_stop"]
     index, is_open = -1, False
@@ -129,67 +101,6 @@ def test_blocks_open_and_close_one_by_one(case: Path) -> None:
         assert event["index"] == index
         is_open = event["type"] != "content_block_stop"
     assert not is_open
-
-
-@_cases(STREAMS)
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_where_reads_are_cut_does_not_matter(case: Path, data: st.DataObject) -> None:
-    stream = (case / "chunks.sse").read_bytes()
-    cuts = sorted(data.draw(st.lists(st.integers(1, len(stream) - 1), unique=True)))
-    reads = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
-    assert _written(reads) == (case / "answer.sse").read_bytes()
-
-
-_INTEGERS = st.integers(-(2**63), 2**63)
-_ARGUMENTS = st.dictionaries(st.text(), _INTEGERS | st.text() | st.none(), max_size=3)
-_CALLS = st.lists(st.tuples(st.sampled_from(["a", "b"]), _ARGUMENTS), max_size=3)
-
-
-@given(
-    reasoning=st.text(), text=st.text(), calls=_CALLS, length=st.booleans(), size=st.integers(1, 9)
-)
-def test_a_stream_says_what_the_whole_says(
-    *, reasoning: str, text: str, calls: list[tuple[str, Any]], length: bool, size: int
-) -> None:
-    tools = [
-        {"id": f"c{i}", "type": "function", "function": {"name": n, "arguments": _dumps(a)}}
-        for i, (n, a) in enumerate(calls)
-    ]
-    message = {"content": text or None, "reasoning_content": reasoning, "tool_calls": tools}
-    reason = "length" if length else "tool_calls" if tools else "stop"
-    usage = {"prompt_tokens": 9, "completion_tokens": 4}
-    head = {"id": "chatcmpl-1", "model": "m"}
-    deltas: list[JsonObject] = [{"role": "assistant", "content": ""}]
-    deltas += [{"reasoning_content": piece} for piece in _cut(reasoning, size)]
-    deltas += [{"content": piece} for piece in _cut(text, size)]
-    for i, tool in enumerate(tools):
-        deltas.append({"tool_calls": [_started(i, tool)]})
-        for piece in _cut(_dumps(calls[i][1]), size):
-            deltas.append({"tool_calls": [{"index": i, "function": {"arguments": piece}}]})
-    choices = [[{"index": 0, "delta": d, "finish_reason": None}] for d in deltas]
-    last = [{"index": 0, "delta": {}, "finish_reason": reason}]
-    told = [{**head, "choices": c} for c in [*choices, last]]
-    stream = [b"data: " + orjson.dumps(c) + b"\n\n" for c in told]
-    stream.append(b"data: " + orjson.dumps({**head, "choices": [], "usage": usage}) + b"\n\n")
-    whole = _completion(
-        {**head, "choices": [{"message": message, "finish_reason": reason}], "usage": usage}
-    )
-    joined = _joined(_written(stream))
-    assert joined == whole
-
-
-def _started(index: int, tool: JsonObject) -> JsonObject:
-    function = {"name": tool["function"]["name"], "arguments": ""}
-    return {**tool, "index": index, "function": function}
-
-
-def _cut(text: str, size: int) -> list[str]:
-    return [text[at : at + size] for at in range(0, len(text), size)]
-
-
-def _dumps(value: Json) -> str:
-    return orjson.dumps(value).decode()
 
 
 def _chunk(*calls: JsonObject) -> ChatChunk:

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from ailb_server.domain.chat import TokenUsage
-from ailb_server.providers.ollama_answer_wire import completion
+from ailb_server.providers.ndjson import LineCutter
+from ailb_server.providers.ollama_answer_wire import StreamReader, completion
 from ailb_server.providers.ollama_request_wire import upstream_request
 from tests.support.ollama_upstream import Line, last_line, line, ndjson, whole
-from tests.wire.ollama_cases import CASES, NUM_CTX, Case, counted, told
+from tests.wire.ollama_cases import BROKEN, CASES, NUM_CTX, REFUSALS, Case, counted, told
+from tests.wire.refusals import check_refusal
 
 # Never failed by a slow machine.
 _TRIED = settings(
@@ -36,11 +38,25 @@ def test_what_is_sent(case: Case, *, stream: bool) -> None:
     assert sent.num_ctx == body["options"]["num_ctx"]
 
 
+@pytest.mark.parametrize("case", REFUSALS, ids=lambda case: str(case.folder.name))
+def test_what_is_refused(case: Case) -> None:
+    request = case.request(stream=False)
+    check_refusal(case.folder, lambda: upstream_request(request, "llama3.2:3b", NUM_CTX))
+
+
+@pytest.mark.parametrize("case", BROKEN, ids=lambda case: str(case.folder.name))
+def test_a_stream_that_breaks_off(case: Case) -> None:
+    reader = StreamReader("asked", include_usage=False, mint=counted())
+    chunk = reader.read(LineCutter().feed(case.text("upstream_response.ndjson")))
+    assert chunk.wire == case.text("answer.sse")
+    assert str(reader.fault) == case.json("fault.json")
+
+
 @_EVERY_CASE
 def test_a_whole_answer(case: Case) -> None:
     chunk = completion(case.text("upstream_response.json"), "asked", counted())
     assert json.loads(chunk.wire) == case.json("answer.json") == chunk.events[0]
-    answer = ChatCompletion.model_validate_json(chunk.wire)
+    answer = ChatCompletion.model_validate_json(chunk.wire, strict=True)
     assert answer.usage is not None
     assert chunk.usage == TokenUsage(answer.usage.prompt_tokens, answer.usage.completion_tokens)
 
@@ -53,7 +69,7 @@ def test_a_stream(case: Case) -> None:
     )
     assert text.decode() == case.text("answer.sse").decode()
     for event in events:
-        ChatCompletionChunk.model_validate(event)
+        ChatCompletionChunk.model_validate_json(json.dumps(event), strict=True)
     assert len(usages) == 1
     shown = [json.loads(data) for data in _data(text)]
     assert shown == (events if request.include_usage else events[:-1])

@@ -90,7 +90,7 @@ def test_every_service_with_a_path_is_transcoded() -> None:
 
 
 def test_every_server_answers_are_written_out_as_rest_needs_them() -> None:
-    """No 64-bit integers: ProtoJSON quotes them."""
+    """No 64-bit integers: ProtoJSON quotes them. A Timestamp is written as RFC 3339."""
     files = FileDescriptorSet.FromString((SOURCE / "ailb.binpb").read_bytes()).file
     messages = {
         f".{file.package}.{message.name}": message

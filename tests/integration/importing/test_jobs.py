@@ -1,5 +1,7 @@
 """Imports from their start to what is found in the store."""
 
+import asyncio
+import random
 from uuid import uuid4
 
 import pytest
@@ -340,3 +342,19 @@ async def test_old_imports_are_removed(store: Store, instance: Instance, migrate
     async with store.connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM import_items") == 2
         assert await connection.fetchval("SELECT count(*) FROM documents") == 2
+
+
+async def test_workers_stopped_at_any_moment_lose_and_repeat_nothing(
+    store: Store, instance: Instance
+) -> None:
+    moments = random.Random(7)  # noqa: S311
+    embedder = FakeEmbedder(cost_s=0.001)
+    started = [await instance.start(*(text(f"{job}-{n}") for n in range(80))) for job in range(3)]
+    for _ in range(6):
+        async with Instance(store, embedder).working():
+            await asyncio.sleep(moments.uniform(0, 0.3))
+    async with Instance(store, embedder).working():
+        ended = [await instance.finished(status) for status in started]
+    assert [(s.imported, s.unchanged, s.failed, s.passages) for s in ended] == [(80, 0, 0, 80)] * 3
+    async with store.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM chunks") == 240

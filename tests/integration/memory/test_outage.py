@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import os
-import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,39 +9,15 @@ from pathlib import Path
 import pytest
 
 from ailb_server.domain.principal import ANYONE
-from ailb_server.local.postgres import EmbeddedPostgres
-from ailb_server.local.postgres_probe import server_pid
 from ailb_server.storage.migrations import migrate
 from ailb_server.storage.pool import Store
 from tests.integration.memory.instance import Instance, contents, until
 from tests.support.conversations import exchange, user
-from tests.support.postgres import REPOSITORY, eventually, socket_directory
+from tests.support.killable_postgres import Server
+from tests.support.postgres import REPOSITORY
 
 CALLERS = 8
 DOWN = "memory: the store is down; chats go on without, answers are kept here"
-
-
-class Server:
-    """A Postgres of the test's own, to be killed."""
-
-    def __init__(self, directory: Path) -> None:
-        self._postgres = EmbeddedPostgres(directory, settings={"fsync": "off"})
-        self.dsn = self._postgres.start()
-
-    async def kill(self) -> None:
-        """As a crash does."""
-        pid = server_pid(socket_directory(self.dsn))
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        await asyncio.to_thread(eventually, lambda: not self._postgres.alive(), "it is gone")
-
-    async def start(self) -> None:
-        """Again."""
-        await asyncio.to_thread(self._postgres.start)
-
-    def stop(self) -> None:
-        """For good."""
-        self._postgres.stop()
 
 
 @pytest.fixture
@@ -62,53 +36,66 @@ async def store(server: Server) -> AsyncIterator[Store]:
     await store.close()
 
 
+class Callers:
+    """Chats of CALLERS sessions, each of which remembers what it said."""
+
+    def __init__(self, memory: Instance) -> None:
+        self._memory = memory
+        self._ending = False
+        self.told: list[list[str]] = [[] for _ in range(CALLERS)]
+        self.slowest_s = 0.0
+        self._tasks = [asyncio.create_task(self._converse(n)) for n in range(CALLERS)]
+
+    async def say_more(self, what: str) -> None:
+        """Waits until every caller has said more than now."""
+        wanted = [len(words) + 15 for words in self.told]
+        await until(lambda: all(len(w) > n for w, n in zip(self.told, wanted, strict=True)), what)
+
+    async def end(self) -> None:
+        """Raises what a caller met."""
+        self._ending = True
+        await asyncio.gather(*self._tasks)
+
+    async def _converse(self, caller: int) -> None:
+        told, session = self.told[caller], f"s{caller}"
+        while not self._ending:
+            words = f"message {len(told)}"
+            started = time.monotonic()
+            recalled = await self._memory.recall(user(words), session=session)
+            said = exchange(user(words), session=session, said=f"re {words}")
+            await self._memory.remember(said)
+            self.slowest_s = max(self.slowest_s, time.monotonic() - started)
+            if told and not recalled.degraded:
+                assert contents(recalled)[-1] == f"re {told[-1]}", "callers read what they wrote"
+            told.append(words)
+            await asyncio.sleep(0.002)
+
+
 async def test_no_turn_is_lost_when_postgres_is_killed_under_load(
     memory: Instance, server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     memory.memory.start()
-    ending = asyncio.Event()
-    told: list[list[str]] = [[] for _ in range(CALLERS)]
-    slowest = 0.0
-
-    async def converse(caller: int) -> None:
-        nonlocal slowest
-        while not ending.is_set():
-            words = f"message {len(told[caller])}"
-            started = time.monotonic()
-            recalled = await memory.recall(user(words), session=f"s{caller}")
-            await memory.remember(exchange(user(words), session=f"s{caller}", said=f"re {words}"))
-            slowest = max(slowest, time.monotonic() - started)
-            before = contents(recalled)
-            if told[caller] and not recalled.degraded:
-                assert before[-1] == f"re {told[caller][-1]}", "callers read what they wrote"
-            told[caller].append(words)
-            await asyncio.sleep(0.002)
-
+    callers = Callers(memory)
     with caplog.at_level(logging.WARNING):
-        callers = [asyncio.create_task(converse(n)) for n in range(CALLERS)]
         for _ in range(2):
-            ready = min(len(words) for words in told) + 15
-            await until(lambda n=ready: all(len(w) > n for w in told), "callers converse")
+            await callers.say_more("callers converse")
             await server.kill()
             await until(lambda: not memory.availability.up, "the outage is seen")
-            ready = min(len(words) for words in told) + 15
-            await until(lambda n=ready: all(len(w) > n for w in told), "chats go on in the outage")
+            await callers.say_more("chats go on in the outage")
             await server.start()
             await until(lambda: memory.availability.up, "the store is back")
-        ending.set()
-        await asyncio.gather(*callers)
+        await callers.end()
         await until(lambda: not len(memory.journal), "all is stored")
-
-    for caller, words in enumerate(told):
-        wanted = [text for word in words for text in (word, f"re {word}")]
+    for caller, words in enumerate(callers.told):
         turns = await memory.fetch(
             "SELECT t.text FROM turns t JOIN sessions s ON s.id = t.session_id"
             " WHERE s.external_id = $1 ORDER BY turn",
             f"s{caller}",
         )
+        wanted = [text for word in words for text in (word, f"re {word}")]
         assert [turn["text"] for turn in turns] == wanted
     assert memory.watching.losses == 0
-    assert slowest < 3, "every wait is bounded"
+    assert callers.slowest_s < 3, "every wait is bounded"
     lines = [r.getMessage() for r in caplog.records if r.getMessage().startswith("memory:")]
     assert lines == [DOWN, "memory: the store is back"] * 2
 

@@ -12,6 +12,7 @@ from ailb_server.domain.errors import (
     InvalidRequestError,
     UpstreamError,
     UpstreamMisconfiguredError,
+    UpstreamModelMissingError,
     UpstreamRejectedError,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
@@ -150,12 +151,12 @@ async def test_a_redirect_is_the_operators_to_mend(at: _Open, *, stream: bool) -
 
 async def test_an_unknown_model_is_told_as_openai_tells_it(at: _Open) -> None:
     at.ollama.script = Script(body=b'{"error":"model \'m\' not found"}', status=404)
-    with pytest.raises(UpstreamRejectedError) as raised:
+    with pytest.raises(UpstreamModelMissingError) as raised:
         await _chunks(at())
     reply = raised.value.reply
     assert (reply.status, reply.content_type) == (404, "application/json")
     assert json.loads(reply.body)["error"]["code"] == "model_not_found"
-    assert not raised.value.failover
+    assert raised.value.failover
 
 
 @_BOTH_WAYS

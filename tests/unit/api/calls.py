@@ -1,6 +1,6 @@
 """Calls of servicers without a server."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,9 +10,14 @@ from tests.unit.doubles import FakeContext
 
 
 @contextmanager
-def running(*, rest: bool = False, principal: Principal = ANYONE) -> Iterator[Any]:
+def running(
+    *,
+    rest: bool = False,
+    principal: Principal = ANYONE,
+    refused: Callable[[str], None] = lambda _: None,
+) -> Iterator[Any]:
     """A call with the id `r-1`, as the edge would have begun it: gives its context."""
-    token = current_call.set(Call("r-1", rest, principal=principal))
+    token = current_call.set(Call("r-1", rest, principal=principal, refused=refused))
     try:
         yield FakeContext()
     finally:

@@ -33,8 +33,10 @@ def _all() -> list[type[AilbError]]:
     found = [AilbError]
     for kind in found:
         found += kind.__subclasses__()
-    ours = [kind for kind in found if kind.__module__ == domain.__name__]
-    return [kind for kind in ours if getattr(kind, "reason", None) in _CLASSES]
+    ours = {kind: None for kind in found if kind.__module__ == domain.__name__}
+    told = [kind for kind in ours if getattr(kind, "reason", None) in _CLASSES]
+    # A provider's own words need its answer: below.
+    return [kind for kind in told if not issubclass(kind, UpstreamRejectedError)]
 
 
 def _raised(status: int, body: bytes) -> anthropic.APIStatusError:
@@ -71,6 +73,18 @@ def test_a_refusal_of_another_format_is_translated(body: bytes) -> None:
     told: Any = orjson.loads(anthropic_errors.error_body(_rejected(body), "r"))
     assert told["error"] == {"type": "request_too_large", "message": "too large"}
     assert anthropic_errors.http_status(_rejected(body)) == 413
+
+
+def test_a_prompt_too_long_is_told_as_anthropic_tells_it() -> None:
+    """Callers of this face know it by that message: the API has no type for it."""
+    body = b'{"error":{"message":"Max is 9.","code":"context_length_exceeded"}}'
+    reply = UpstreamReply(400, "application/json", body)
+    by_provider = domain.UpstreamContextLengthError("Max is 9.", reply, provider="p")
+    for error in (by_provider, domain.ContextLengthExceededError("Max is 9.")):
+        told: Any = orjson.loads(anthropic_errors.error_body(error, "r"))
+        wanted = {"type": "invalid_request_error", "message": "prompt is too long: Max is 9."}
+        assert told["error"] == wanted
+        assert anthropic_errors.http_status(error) == 400
 
 
 def test_metadata_holds_what_fits() -> None:

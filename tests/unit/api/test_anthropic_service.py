@@ -13,6 +13,7 @@ from ailb_server.domain.errors import UpstreamRateLimitedError, UpstreamUnavaila
 from tests.unit.api.calls import running
 from tests.unit.doubles import FakeContext, FakeProvider, Observer, chunk
 from tests.unit.pipeline.chats import pipeline_over
+from tests.unit.routing.clock import Clock, run
 
 _ASKED: dict[str, Any] = {
     "model": "m",
@@ -55,14 +56,14 @@ async def test_a_translated_answer_tells_what_was_left_out() -> None:
 
 
 async def test_an_error_before_the_answer_is_anthropics() -> None:
-    limited = UpstreamRateLimitedError("Slow down.", retry_after_s=1.2)
+    limited = UpstreamRateLimitedError("Slow down.", retry_after_s=99.2)
     with running(rest=True) as context:
         (body,), _ = await _bodies(FakeProvider(refusal=limited), context, stream=True)
     assert context.initial == {
         "x-request-id": "r-1",
         "request-id": "r-1",
         "x-http-status": "429",
-        "retry-after": "2",
+        "retry-after": "100",
     }
     assert body.content_type == "application/json"
     assert orjson.loads(body.data)["error"] == {"type": "rate_limit_error", "message": "Slow down."}
@@ -86,6 +87,18 @@ async def test_an_error_within_the_answer_is_its_last_event() -> None:
     assert not any(b"message_stop" in body.data for body in bodies)
 
 
+async def test_a_providers_own_error_event_is_the_last_one() -> None:
+    broken = UpstreamUnavailableError("x")
+    broken.event = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error"}}\n\n'
+    said: list[ChatChunk | Exception] = [
+        ChatChunk(({},), b"a", wire_format="anthropic"),
+        broken,
+    ]
+    with running(rest=True) as context:
+        bodies, _ = await _bodies(FakeProvider(says=said), context, stream=True)
+    assert [body.data for body in bodies] == [b"a", broken.event]
+
+
 async def test_a_fault_of_ours_is_500_and_says_nothing() -> None:
     with running(rest=True) as context:
         (body,), _ = await _bodies(FakeProvider(refusal=ValueError("secret")), context)
@@ -97,3 +110,37 @@ async def test_a_grpc_caller_gets_errors_as_grpc_has_them() -> None:
     with running(rest=False) as context, pytest.raises(UpstreamUnavailableError):
         await _bodies(FakeProvider(refusal=UpstreamUnavailableError("x")), context)
     assert context.initial == {}
+
+
+_PING = b'event: ping\ndata: {"type": "ping"}\n\n'
+_RELAYED = [ChatChunk(({},), wire, wire_format="anthropic") for wire in (b"a", b"b")]
+_TRANSLATED = [chunk("1"), chunk("2")]
+
+
+@pytest.mark.parametrize("said", [_RELAYED, _TRANSLATED], ids=["relayed", "translated"])
+def test_a_late_stream_pings_before_its_first_event_and_between_events(
+    said: list[ChatChunk],
+) -> None:
+    provider = FakeProvider(says=[40.0, said[0], 16.0, said[1]])
+    with running(rest=True) as context:
+        bodies, _ = run(Clock(), _bodies(provider, context, stream=True))
+    assert [body.data for body in context.written] == [_PING] * 3
+    assert {body.content_type for body in context.written} == {bodies[0].content_type}
+    assert context.initial == {"x-request-id": "r-1", "request-id": "r-1"}
+    assert not any(_PING in body.data for body in bodies)
+
+
+def test_a_failure_behind_a_ping_is_the_streams_last_event() -> None:
+    provider = FakeProvider(says=[20.0, UpstreamUnavailableError("gone")])
+    with running(rest=True) as context:
+        (body,), _ = run(Clock(), _bodies(provider, context, stream=True))
+    assert body.data.startswith(b"event: error\n")
+    assert len(context.written) == 1
+
+
+async def test_what_is_refused_while_it_is_read_is_counted() -> None:
+    refused: list[str] = []
+    with running(rest=True, refused=refused.append) as context:
+        await _bodies(FakeProvider(), context, stream="yes")
+    assert context.initial["x-http-status"] == "400"
+    assert refused == ["invalid_request"]

@@ -9,6 +9,7 @@ import grpc
 import pytest
 from typing_extensions import override
 
+from ailb.v1 import chat_pb2
 from ailb_server.api.edge import Call, Edge, arrival, current_call
 from ailb_server.domain.errors import ModelNotFoundError, OverloadedError
 from ailb_server.telemetry import logs
@@ -245,3 +246,33 @@ async def test_an_unknown_method_is_refused_with_a_reason() -> None:
     with pytest.raises(grpc.aio.AbortError):
         await handler.stream_stream(iter(()), context)
     assert context.error_info.reason == "NOT_IMPLEMENTED"
+
+
+async def test_what_the_edge_refuses_is_counted_by_its_reason() -> None:
+    refused: list[str] = []
+    full, open_ = Edge(0, None, refused.append), Edge(1, None, refused.append)
+    calls = [
+        await _unary(full, _say_id),
+        (await _wrapped(open_, None)).stream_stream,
+        await _unary(open_, _fail),
+    ]
+    for call in calls:
+        with pytest.raises(grpc.aio.AbortError):
+            await call("request", FakeContext())
+    open_.refuse()
+    with pytest.raises(grpc.aio.AbortError):
+        await calls[-1]("request", FakeContext())
+    assert refused == ["overloaded", "not_implemented", "shutting_down"]
+
+
+async def test_bytes_that_are_no_message_are_counted() -> None:
+    refused: list[str] = []
+    handler: Any = grpc.unary_unary_rpc_method_handler(
+        _say_id, request_deserializer=chat_pb2.ChatCompletionParameters.FromString
+    )
+    call = (await _wrapped(Edge(1, None, refused.append), handler)).unary_unary
+    context = FakeContext()
+    with pytest.raises(grpc.aio.AbortError):
+        await call(b"\xff\xff", context)
+    assert context.error_info.reason == "INVALID_REQUEST"
+    assert refused == ["invalid_request"]

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from ailb_server.api.heartbeat import Heartbeat
 from tests.unit.routing.clock import Clock, run
 
@@ -80,3 +82,34 @@ def test_a_beat_that_fails_is_not_the_streams_end() -> None:
             await asyncio.sleep(20.0)
 
     run(clock, main())
+
+
+@pytest.mark.parametrize("error", [ValueError("told"), asyncio.CancelledError()])
+def test_an_error_to_be_told_waits_for_the_beat_and_a_cancellation_does_not(
+    error: BaseException,
+) -> None:
+    clock = Clock()
+    line = _Line(clock, write_s=10.0)
+
+    async def main() -> None:
+        with pytest.raises(type(error)):
+            async with Heartbeat(lambda: line.write("beat"), 15.0).running():
+                await asyncio.sleep(20.0)
+                raise error
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(clock, main())
+    told = isinstance(error, Exception)
+    assert line.written == ([("beat", 25)] if told else [])
+
+
+def test_beats_every_fifteen_seconds_unless_told() -> None:
+    clock = Clock()
+    line = _Line(clock)
+
+    async def main() -> None:
+        async with Heartbeat(lambda: line.write("beat")).running():
+            await asyncio.sleep(31.0)
+
+    run(clock, main())
+    assert line.written == [("beat", 15), ("beat", 30)]

@@ -54,6 +54,14 @@ def test_good_requests(fields: dict[str, Any]) -> None:
     parse_chat_request(orjson.dumps({**_GOOD, **fields}))
 
 
+def test_invalid_json_is_told_with_its_reason_and_place() -> None:
+    body = rb'{"model":"m","messages":[{"role":"user","content":"cut \ud83d"}]}'
+    assert str(_refused(body)) == (
+        "The body is not valid JSON: no low surrogate in string (line 1, column 56)."
+    )
+    assert "cut" not in str(_refused(body))
+
+
 @pytest.mark.parametrize("body", [b"", b" \n", b"{", b"[]", b'"x"', b"null", b"\xff", b"{'a':1}"])
 def test_what_is_no_object_is_refused(body: bytes) -> None:
     error = _refused(body)

@@ -1,9 +1,9 @@
 """What may name a session."""
 
 import pytest
-from ailb_server.domain.session_id import check_session_id
 
 from ailb_server.domain.errors import InvalidRequestError
+from ailb_server.domain.session_id import check_session_id
 
 
 @pytest.mark.parametrize(

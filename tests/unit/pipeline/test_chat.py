@@ -1,6 +1,7 @@
 """One chat's record, on every way out."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -14,10 +15,11 @@ from ailb_server.domain.errors import (
 )
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.record import ChatRecord
+from ailb_server.routing.state import Totals
 from tests.unit.doubles import FakeProvider, Observer, chat, chunk
-from tests.unit.pipeline.chats import pipeline_over
+from tests.unit.pipeline.chats import PRICE, pipeline_over
 
-_T = Target("p", "m")
+_T = Target("p", "m", price=PRICE)
 
 
 class _Run:
@@ -29,6 +31,9 @@ class _Run:
         self.provider = FakeProvider(says=says, refusal=refusal)
         self.observer = Observer()
         self.pipeline = pipeline_over(self.observer, self.provider)
+
+    def totals(self) -> Totals:
+        return self.pipeline.router.ledger.state(_T).totals
 
     async def read(self, model: str = "m", *, stream: bool = True) -> list[ChatChunk]:
         async with self.pipeline.open(chat(model, stream=stream)) as answer:
@@ -63,10 +68,42 @@ async def test_usage_of_the_first_chunk_counts() -> None:
     assert not run.record.stream
 
 
-async def test_no_usage_is_none() -> None:
-    run = _Run(chunk())
+@pytest.mark.parametrize("end", [(), (UpstreamTimeoutError("late"),)], ids=["whole", "cut"])
+async def test_what_was_seen_is_estimated_where_no_usage_is_told(
+    end: tuple[Exception, ...],
+) -> None:
+    run = _Run(*[chunk("word")] * 30, *end)
+    with contextlib.suppress(UpstreamTimeoutError):
+        await run.read()
+    usage = run.record.usage
+    assert usage is not None
+    assert run.record.estimated
+    assert usage.completion == 30
+    assert 0 < usage.prompt < 100
+    assert run.totals().usage == usage
+    assert run.totals().cost_micro_dollars == usage.prompt + 2 * usage.completion
+
+
+async def test_an_unstreamed_answer_without_usage_is_measured_by_its_length() -> None:
+    run = _Run(chunk("word " * 400))
+    await run.read(stream=False)
+    assert run.record.usage is not None
+    assert 500 <= run.record.usage.completion < 600
+
+
+async def test_of_a_stream_that_is_cut_the_early_usage_is_not_all() -> None:
+    run = _Run(chunk("1", TokenUsage(7, 1)), *[chunk("word")] * 20, UpstreamTimeoutError("late"))
+    with pytest.raises(UpstreamTimeoutError):
+        await run.read()
+    assert run.record.usage == TokenUsage(7, 21)
+    assert run.record.estimated
+
+
+async def test_of_a_whole_stream_the_told_usage_is_all() -> None:
+    run = _Run(*[chunk("word")] * 20, chunk("end", TokenUsage(7, 1)))
     await run.read()
-    assert run.record.usage is None
+    assert run.record.usage == TokenUsage(7, 1)
+    assert not run.record.estimated
 
 
 @pytest.mark.parametrize(
@@ -103,7 +140,7 @@ async def test_an_answer_that_breaks_off() -> None:
         await run.read()
     record = run.record
     assert (record.outcome, record.target) == ("upstream_timeout", _T)
-    assert record.usage == TokenUsage(prompt=7)
+    assert record.usage == TokenUsage(prompt=7, completion=1)
 
 
 @pytest.mark.parametrize("says", [[None], [chunk(), None]], ids=["before-first", "later"])
@@ -148,6 +185,6 @@ async def test_fails_over_within_one_chat() -> None:
     failing = FakeProvider("p", refusal=UpstreamUnavailableError("x"))
     pipeline = pipeline_over(observer, failing, FakeProvider("q", says=[chunk()]))
     async with pipeline.open(chat()) as answer:
-        assert answer.target == Target("q", "m")
+        assert answer.target == Target("q", "m", price=PRICE)
         assert answer.overhead_s >= 0
     assert [record.outcome for record in observer.records] == ["ok"]

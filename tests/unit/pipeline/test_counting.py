@@ -1,6 +1,7 @@
 """Which provider counts a request's tokens."""
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 
 import pytest
@@ -10,10 +11,12 @@ from ailb_server.domain.errors import (
     InvalidRequestError,
     ModelNotFoundError,
     UpstreamError,
+    UpstreamRateLimitedError,
     UpstreamRejectedError,
     UpstreamReply,
     UpstreamUnavailableError,
 )
+from ailb_server.domain.target import Target
 from ailb_server.pipeline.counting import TokenCounting
 from ailb_server.routing.catalogue import Catalogue, Declaration
 from ailb_server.routing.ledger import Ledger
@@ -36,7 +39,14 @@ def _counting(**counters: Counter) -> TokenCounting:
     declared = [
         Declaration(name, name, FakeProvider(name), models=("m",)) for name in ("a", "b", "c")
     ]
-    return TokenCounting(Catalogue(declared, Ledger()), counters)
+    ledger = Ledger()
+    return TokenCounting(Catalogue(declared, ledger), counters, ledger, _unseen)
+
+
+def _unseen(target: Target, seconds: float, failure: str | None) -> None:
+    assert seconds >= 0
+    assert failure
+    assert target.model == "m"
 
 
 def test_the_first_that_can_count_does() -> None:
@@ -55,6 +65,23 @@ def test_a_failure_moves_on_and_a_refusal_does_not() -> None:
     with pytest.raises(UpstreamRejectedError):
         asyncio.run(_counting(b=Counter(refusal), c=c).count(chat("m")))
     assert c.asked == ["m"]
+
+
+def test_counting_keeps_to_limits_and_circuits_and_is_counted() -> None:
+    b, c = Counter(), Counter()
+    counting = _counting(b=b, c=c)
+    b_state = counting.ledger.state(Target("b", "m"))
+    b_state.cool_until = b_state.ready_at = math.inf
+    asyncio.run(counting.count(chat("m")))
+    assert (b.asked, c.asked) == ([], ["m"])
+    assert counting.ledger.state(Target("c", "m")).totals.successful == 1
+    limited = UpstreamRateLimitedError("x", retry_after_s=60)
+    c.failure = limited
+    for _ in range(3):
+        with pytest.raises(UpstreamError) as raised:
+            asyncio.run(counting.count(chat("m")))
+        assert 50 < (raised.value.retry_after_s or 0) <= 60
+    assert c.asked == ["m", "m"]
 
 
 def test_a_model_that_nobody_counts_is_named() -> None:

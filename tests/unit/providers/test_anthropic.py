@@ -1,17 +1,20 @@
 """The provider over a scripted connection: when a read counts as a sign of life."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 
+import pytest
 from multidict import CIMultiDict
 from yarl import URL
 
 from ailb_server.domain.chat import ChatChunk
+from ailb_server.domain.errors import UpstreamUnavailableError
 from ailb_server.providers.anthropic import AnthropicProvider
 from ailb_server.providers.anthropic_wire_models import ModelFacts
 from ailb_server.providers.sdk_request import RequestTemplate
 from ailb_server.providers.upstream import Upstream
-from tests.support.anthropic_upstream import STREAM
+from tests.support.anthropic_upstream import STREAM, sse
 from tests.unit.doubles import chat
 from tests.unit.providers.test_openai import FakeReply, FakeUpstream
 
@@ -29,6 +32,19 @@ class FakeAccount:
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+async def test_an_error_amid_a_relayed_stream_is_told_as_it_came() -> None:
+    error = sse({"type": "error", "error": {"type": "overloaded_error", "message": "Busy"}})
+    upstream = FakeUpstream(FakeReply([_START, b"".join(_REST[:2]) + error]))
+    provider = AnthropicProvider("p", FakeAccount(), cast("Upstream", upstream))
+    asked = replace(chat(stream=True), wire="anthropic")
+    told = b""
+    async with provider.open(asked, "m") as answer:
+        with pytest.raises(UpstreamUnavailableError) as broken:
+            async for chunk in answer.chunks:
+                told += chunk.wire
+    assert told + broken.value.event == b"".join([_START, *_REST[:2], error])
 
 
 async def _streamed(*reads: bytes) -> tuple[list[ChatChunk], FakeUpstream]:

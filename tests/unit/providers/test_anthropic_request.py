@@ -226,16 +226,6 @@ def test_a_system_message_without_a_user_turn_before_it_goes_to_the_top() -> Non
     assert [message["role"] for message in body["messages"]] == ["user", "assistant"]
 
 
-def test_ignored_names_fit_a_header() -> None:
-    odd: dict[str, Any] = {"ключ\n" + "x" * 99: 1}
-    many: dict[str, Any] = {f"p{n}": n for n in range(99)}
-    _, (name,) = _sent(**odd)
-    assert name.isprintable()
-    assert name.isascii()
-    assert len(name) == 64
-    assert len(_sent(**many)[1]) == 32
-
-
 def test_no_more_than_one_user_is_told() -> None:
     body, ignored = _sent(safety_identifier="s")
     assert (body["metadata"], ignored) == ({"user_id": "s"}, ())

@@ -1,5 +1,6 @@
 """A streamed answer says what the same answer says whole, however its events are cut."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ailb_server.domain.chat import Json, JsonObject, TokenUsage
+from ailb_server.providers.anthropic_relay import RelayReader, relayed_completion
 from ailb_server.providers.anthropic_wire_answer import completion
 from ailb_server.providers.anthropic_wire_stream import StreamReader
 from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError
@@ -166,6 +168,14 @@ def test_streamed_is_as_whole(message: JsonObject, data: st.DataObject) -> None:
     chunks, usage = _read(wire, cuts)
     assert _joined(chunks) == _whole(message)
     assert usage == completion(orjson.dumps(message), _CREATED).usage
+    assert _relayed(wire, cuts) == (wire, relayed_completion(orjson.dumps(message), 0).usage)
+
+
+def _relayed(wire: bytes, cuts: list[int]) -> tuple[bytes, TokenUsage | None]:
+    relay, cutter = RelayReader(created=0), EventCutter()
+    places = [0, *cuts, len(wire)]
+    chunks = [relay.read(cutter.feed(wire[a:b])) for a, b in itertools.pairwise(places)]
+    return b"".join(c.wire for c in chunks), [c.usage for c in chunks if c.usage][-1]
 
 
 _START: JsonObject = {"type": "message_start", "message": {"id": "m", "usage": {"input_tokens": 3}}}
@@ -198,14 +208,40 @@ def _delta(**delta: Json) -> JsonObject:
     ],
 )
 def test_what_breaks_the_format_is_malformed(events: Events) -> None:
-    with pytest.raises(MalformedAnswerError):
-        StreamReader(include_usage=False, created=0).read(_wire(events))
+    assert isinstance(_fault(events), MalformedAnswerError)
 
 
-def test_an_error_event_is_told_by_its_type_not_its_text() -> None:
+@pytest.mark.parametrize("before", [[], [_START]])
+def test_an_error_event_is_told_by_its_type_not_its_text(before: Events) -> None:
     error = {"type": "error", "error": {"type": "overloaded_error", "message": "your prompt"}}
-    with pytest.raises(ErrorAnswerError, match=r"^overloaded_error$"):
-        StreamReader(include_usage=False, created=0).read(_wire([_START, error]))
+    fault = _fault([*before, error])
+    assert isinstance(fault, ErrorAnswerError)
+    assert str(fault) == "overloaded_error"
+
+
+def _fault(events: Events) -> ValueError | None:
+    reader = StreamReader(include_usage=False, created=0)
+    try:
+        reader.read(_wire(events))
+    except ValueError as error:
+        # Nothing can be told, so that another target may be asked.
+        assert not reader.begun
+        return error
+    assert reader.begun
+    return reader.fault
+
+
+@pytest.mark.parametrize("bad", [b"data: {\n\n", b'data: {"type":"error","error":{}}\n\n'])
+def test_good_events_before_a_bad_one_are_delivered(bad: bytes) -> None:
+    text: JsonObject = {"type": "text", "text": "Hi"}
+    good = _wire([_START, {**_OPEN, "content_block": text}])
+    reader, relay = StreamReader(include_usage=False, created=0), RelayReader(created=0)
+    chunk = reader.read(good + bad + good)
+    assert [c["choices"][0]["delta"]["content"] for c in chunk.events] == ["", "Hi"]
+    assert chunk.usage == TokenUsage(prompt=3)
+    assert relay.read(good + bad + good).wire == good
+    assert reader.fault is not None
+    assert relay.fault is not None
 
 
 def test_usage_is_told_early_so_that_a_broken_stream_is_metered() -> None:

@@ -129,11 +129,19 @@ def test_nothing_is_read_after_the_last_line() -> None:
     assert reader.read([b"{"]) == ChatChunk((), b"")
 
 
-def test_an_error_line_in_the_middle() -> None:
+def test_an_error_line_in_the_middle_comes_after_what_is_good() -> None:
     reader = StreamReader("asked", include_usage=False, mint=_MINT)
-    reader.read([orjson.dumps(line("a"))])
+    good = orjson.dumps(line("a"))
+    chunk = reader.read([good, b'{"error":"x"}', good])
+    assert [c["choices"][0]["delta"]["content"] for c in chunk.events] == ["", "a"]
+    assert isinstance(reader.fault, ErrorAnswerError)
+
+
+def test_an_error_line_at_the_beginning() -> None:
+    reader = StreamReader("asked", include_usage=False, mint=_MINT)
     with pytest.raises(ErrorAnswerError):
         reader.read([b'{"error":"x"}'])
+    assert not reader.begun
 
 
 def test_ids_are_not_repeated() -> None:

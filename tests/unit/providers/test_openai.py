@@ -24,7 +24,7 @@ from tests.unit.doubles import chat
 _A = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
 _USAGE = b'data: {"id":"c","choices":[],"usage":{"prompt_tokens":7}}\n\n'
 _DONE = b"data: [DONE]\n\n"
-_COMPLETION = b'{"id":"c","choices":[]}'
+_COMPLETION = b'{"id":"c","choices":[{"message":{}}]}'
 
 
 @dataclass
@@ -34,6 +34,7 @@ class FakeReply:
     reads: Sequence[bytes]
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    provider: str = "p"
     drained: bool = False
     tokens_seen: int = 0
 
@@ -109,7 +110,7 @@ async def test_usage_in_a_read_of_its_own_is_metered_though_hidden() -> None:
 
 async def test_comments_before_the_first_event_are_no_answer_yet() -> None:
     chunks, _ = await _streamed(b": queued\n\n", b": queued\n\n" + _A, b": more\n\n", _DONE)
-    assert [chunk.wire for chunk in chunks] == [b": queued\n\n" + _A, b": more\n\n", _DONE]
+    assert [chunk.wire for chunk in chunks] == [b": queued\n\n" * 2 + _A, b": more\n\n", _DONE]
 
 
 async def test_reads_nothing_after_done() -> None:

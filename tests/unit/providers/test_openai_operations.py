@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from ailb_server.domain.chat import ChatChunk, ChatRequest, TokenUsage
+from ailb_server.domain.chat import ChatChunk, ChatRequest, Operation, TokenUsage
 from ailb_server.domain.errors import UpstreamUnavailableError
 from ailb_server.domain.ports import CompletionProvider, EmbeddingProvider
 from ailb_server.providers.openai import OpenAIProvider
@@ -18,6 +18,7 @@ _LIST = b'{ "data": [ {"embedding":[1.50]} ], "usage":{"prompt_tokens":7,"total_
 _A = b'data: {"choices":[{"text":"a"}],"usage":null}\n\n'
 _USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":7}}\n\n'
 _DONE = b"data: [DONE]\n\n"
+_EMBED = replace(chat(input="a"), operation=Operation.EMBEDDING)
 
 
 def _provider(upstream: FakeUpstream) -> OpenAIProvider:
@@ -37,7 +38,7 @@ def test_it_has_every_operation() -> None:
 
 async def test_embeddings_pass_byte_for_byte() -> None:
     body = b'{"rag_top_k":1, "input" : [ "a" ],"x":1E2,"model":"m"}'
-    request = replace(chat(), body=body, own_fields=frozenset({"rag_top_k"}))
+    request = replace(_EMBED, body=body, own_fields=frozenset({"rag_top_k"}))
     upstream = FakeUpstream(FakeReply([_LIST[:9], _LIST[9:]]))
     (chunk,) = await _embedded(upstream, request)
     assert (chunk.wire, chunk.usage) == (_LIST, TokenUsage(prompt=7))
@@ -53,7 +54,7 @@ async def test_embeddings_pass_byte_for_byte() -> None:
 )
 async def test_bad_embeddings_are_unavailable(body: bytes) -> None:
     with pytest.raises(UpstreamUnavailableError):
-        await _embedded(FakeUpstream(FakeReply([body])), chat())
+        await _embedded(FakeUpstream(FakeReply([body])), _EMBED)
 
 
 async def test_a_completion_is_streamed_and_metered() -> None:

@@ -1,17 +1,24 @@
 """What is sent to an upstream, and what is read of a whole answer."""
 
+from contextlib import nullcontext
+from dataclasses import replace
+
 import orjson
 import pytest
 
+from ailb_server.api.anthropic_wire_request import parse_messages_request
 from ailb_server.api.openai_wire import parse_chat_request
-from ailb_server.domain.chat import Json, TokenUsage
+from ailb_server.domain.chat import Json, Operation, TokenUsage
 from ailb_server.providers.openai_wire import (
     ErrorAnswerError,
     MalformedAnswerError,
     completion,
+    translated_body,
     upstream_body,
     usage_of,
+    whole_answer,
 )
+from tests.unit.doubles import chat
 
 _MESSAGES = b'"messages":[{"role":"user","content":"model"}]'
 
@@ -70,17 +77,98 @@ def test_answers_that_do_not_stream_are_not_asked_for_usage() -> None:
 
 
 def test_a_completion_keeps_its_bytes_and_tells_usage() -> None:
-    body = b'{ "choices": [{"index":0}], "usage": {"prompt_tokens": 3, "x": 1e3} }\n'
+    body = b'{ "choices": [{"message":{}}], "usage": {"prompt_tokens": 3, "x": 1e3} }\n'
     chunk = completion(body)
     assert chunk.wire is body
     assert chunk.events == (orjson.loads(body),)
     assert chunk.usage == TokenUsage(prompt=3)
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"choices":null}', b'"x"'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"{}",
+        b'"x"',
+        b'{"choices":null}',
+        b'{"choices":[]}',
+        b'{"choices":["x",5]}',
+        b'{"choices":[{}]}',
+        b'{"choices":[{"message":null}]}',
+        b'{"choices":[{"message":{}},{"message":"x"}]}',
+    ],
+)
 def test_a_malformed_completion_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedAnswerError):
         completion(body)
+
+
+def test_the_older_completions_say_a_text() -> None:
+    assert completion(b'{"choices":[{"text":""}]}', Operation.COMPLETION).events
+    for body in (b'{"choices":[]}', b'{"choices":[{"message":{}}]}', b'{"choices":[{"text":1}]}'):
+        with pytest.raises(MalformedAnswerError):
+            completion(body, Operation.COMPLETION)
+
+
+_CALL = '{"id":"c","type":"function","function":{"name":"f","arguments":"%s"}}'
+
+
+@pytest.mark.parametrize(
+    ("message", "fits"),
+    [
+        ('{"content":"x","tool_calls":null}', True),
+        ('{"content":null,"tool_calls":[%s]}' % (_CALL % ""), True),
+        ('{"tool_calls":[%s]}' % (_CALL % '{\\"a\\":'), True),
+        ('{"tool_calls":[%s]}' % (_CALL % "[1]"), False),
+        ('{"tool_calls":[%s]}' % (_CALL % "oops"), False),
+        ('{"tool_calls":[{"function":{"name":"f","arguments":{}}}]}', False),
+        ('{"tool_calls":[{"function":{"arguments":"{}"}}]}', False),
+        ('{"tool_calls":["x"]}', False),
+        ('{"tool_calls":{}}', False),
+        ('{"thinking_blocks":{}}', False),
+        ('{"content":[{"type":"text","text":"x"}]}', False),
+        ('{"reasoning":1}', False),
+    ],
+)
+def test_what_is_translated_must_be_of_the_formats_types(message: str, *, fits: bool) -> None:
+    body = b'{"choices":[{"message":%b}]}' % message.encode()
+    assert whole_answer(body, chat()).wire == body
+    with nullcontext() if fits else pytest.raises(MalformedAnswerError):
+        whole_answer(body, replace(chat(), wire="anthropic"))
+
+
+@pytest.mark.parametrize(
+    ("given", "data", "fits"),
+    [
+        ("a", '[{"embedding":[1]}]', True),
+        ([1, 2, 3], '[{"embedding":"AAAA"}]', True),
+        (["a", "b"], '[{"embedding":[1]},{"embedding":[1]}]', True),
+        ([[1], [2, 3]], '[{"embedding":[1]},{"embedding":[1]}]', True),
+        (["a", "b"], "[]", False),
+        (["a", "b"], '[{"embedding":[1]}]', False),
+        ("a", '[{"embedding":[1]},{"embedding":[1]}]', False),
+        ("a", '[{"embedding":[]}]', False),
+        ("a", "[{}]", False),
+        ("a", "[null]", False),
+    ],
+)
+def test_there_is_one_embedding_for_each_input(given: Json, data: str, *, fits: bool) -> None:
+    request = replace(chat(input=given), operation=Operation.EMBEDDING)
+    with nullcontext() if fits else pytest.raises(MalformedAnswerError):
+        whole_answer(b'{"data":%b}' % data.encode(), request)
+
+
+def test_a_turn_of_thoughts_only_is_not_sent() -> None:
+    user = {"role": "user", "content": "q"}
+    thought: Json = {"type": "thinking", "thinking": "x", "signature": ""}
+    turns: list[Json] = [user, {"role": "assistant", "content": [thought]}, user]
+    asked = {"model": "m", "max_tokens": 9, "messages": turns}
+    request = parse_messages_request(orjson.dumps(asked), {}).chat
+    body, ignored = translated_body(request, "m")
+    assert orjson.loads(body)["messages"] == [user, user]
+    assert ignored == ("messages.thinking_blocks",)
 
 
 def test_an_error_in_a_success_is_refused() -> None:

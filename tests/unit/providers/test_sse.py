@@ -32,7 +32,7 @@ def streams(draw: st.DrawFn, *, closed: bool) -> Stream:
     events = draw(st.lists(st.lists(_LINES, min_size=1, max_size=3), min_size=1, max_size=5))
     text = ""
     for lines in events:
-        end = draw(st.sampled_from(["\n", "\r\n"]))
+        end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
         text += "".join(line + end for line in [*lines, ""])
     return Stream(events, text.encode() if closed else text.rstrip("\r\n").encode())
 
@@ -81,6 +81,20 @@ def test_gives_out_events_as_they_come_with_any_line_ends() -> None:
     assert cutter.feed(b"data: 1\r\n\r") == b""
     assert cutter.feed(b"\ndata: 2\r\n") == b"data: 1\r\n\r\n"
     assert cutter.feed(b"\r\ndata: 3\n\n") == b"data: 2\r\n\r\ndata: 3\n\n"
+
+
+def test_gives_out_events_as_they_come_if_lines_end_with_a_carriage_return() -> None:
+    cutter = EventCutter()
+    assert cutter.feed(b"data: 1\r") == b""
+    assert cutter.feed(b"\r") == b"data: 1\r\r"
+    assert cutter.feed(b"data: 2\r\rdata: 3\r") == b"data: 2\r\r"
+    assert split_events(b"event: x\rdata: 1\r\rdata: 2\r\r") == [b"event: x\ndata: 1", b"data: 2"]
+    assert cutter.feed(b"\r\ndata: 4\r\r") == b"data: 3\r\r\ndata: 4\r\r"
+
+
+def test_lines_of_one_event_may_end_in_any_way() -> None:
+    cutter = EventCutter()
+    assert cutter.feed(b"data: 1\n\r\ndata: 2\r\n\ndata: 3") == b"data: 1\n\r\ndata: 2\r\n\n"
 
 
 def test_gives_reads_of_whole_events_out_unchanged() -> None:

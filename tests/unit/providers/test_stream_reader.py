@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ailb_server.domain.chat import TokenUsage
+from ailb_server.providers import openai_wire
 from ailb_server.providers.openai_wire import (
     ErrorAnswerError,
     MalformedAnswerError,
@@ -60,18 +61,44 @@ def test_keeps_usage_that_comes_with_choices() -> None:
 
 
 def test_keeps_comments_beside_hidden_usage() -> None:
-    wire, _, _ = _relayed(_COMMENT + _USAGE + _DONE, include_usage=False)
-    assert wire == _COMMENT + _DONE
+    wire, _, _ = _relayed(_HELLO + _COMMENT + _USAGE + _DONE, include_usage=False)
+    assert wire == _HELLO + _COMMENT + _DONE
 
 
 def test_the_last_usage_counts() -> None:
     first = _BOTH.replace(b"7", b"1")
     assert _relayed(first + _BOTH, include_usage=False)[1] == _TOLD
-    assert _relayed(_USAGE.replace(b"7", b"1"), _USAGE, include_usage=True)[1] == _TOLD
+    assert _relayed(_HELLO, _USAGE.replace(b"7", b"1"), _USAGE, include_usage=True)[1] == _TOLD
 
 
 def test_is_not_done_before_done() -> None:
     assert not _relayed(_HELLO + _END + _USAGE, include_usage=False)[2]
+
+
+def test_what_comes_before_the_first_choice_waits_for_it() -> None:
+    filters = b'data: {"choices":[],"prompt_filter_results":[{}]}\n\n'
+    reader = StreamReader(include_usage=False)
+    for block in (_COMMENT, filters):
+        assert reader.read(block).wire == b""
+        assert not (reader.begun or reader.alive)
+    chunk = reader.read(_HELLO)
+    assert chunk.wire == _COMMENT + filters + _HELLO
+    assert chunk.events == [orjson.loads(event[6:]) for event in (filters, _HELLO)]
+    assert reader.alive
+
+
+def test_a_stream_of_no_choice_never_begins() -> None:
+    reader = StreamReader(include_usage=True)
+    assert reader.read(b'data: {"choices":[]}\n\n' + _USAGE + _DONE).wire == b""
+    assert (reader.begun, reader.done) == (False, True)
+
+
+def test_a_beginning_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_wire, "MAX_EVENT_BYTES", 40)
+    reader = StreamReader(include_usage=True)
+    reader.read(_COMMENT * 2)
+    with pytest.raises(MalformedAnswerError):
+        reader.read(_COMMENT)
 
 
 def test_events_without_data_are_relayed_and_not_parsed() -> None:
@@ -83,8 +110,8 @@ def test_events_without_data_are_relayed_and_not_parsed() -> None:
 
 
 def test_events_of_several_data_lines_are_one_object() -> None:
-    chunk = StreamReader(include_usage=True).read(b'data: {"id":"c",\ndata: "choices":[]}\n\n')
-    assert chunk.events == [{"id": "c", "choices": []}]
+    chunk = StreamReader(include_usage=True).read(b'data: {"id":"c",\ndata: "choices":[{}]}\n\n')
+    assert chunk.events == [{"id": "c", "choices": [{}]}]
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b"1", b"nonsense", b"\xff"])
@@ -109,7 +136,7 @@ def test_error_objects_are_told_by_their_code_only(error: bytes, kind: str) -> N
 
 
 def test_error_null_is_no_error() -> None:
-    event = b'data: {"error":null,"choices":[]}\n\n'
+    event = b'data: {"error":null,"choices":[{}]}\n\n'
     assert StreamReader(include_usage=True).read(event).wire == event
 
 

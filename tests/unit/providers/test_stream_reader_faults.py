@@ -24,19 +24,38 @@ def test_an_error_object_is_no_answer(event: bytes) -> None:
         reader().read(event)
 
 
-@pytest.mark.parametrize("event", [b"data: {}\n\n", b'data: {"choices":"none"}\n\n'])
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"data: {}\n\n",
+        b'data: {"choices":"none"}\n\n',
+        b'data: {"choices":["x",5]}\n\n',
+        b'data: {"choices":[{"delta":"x"}]}\n\n',
+    ],
+)
 def test_a_stream_begins_with_choices(event: bytes) -> None:
     with pytest.raises(MalformedAnswerError):
         reader().read(event)
 
 
-@pytest.mark.parametrize("bad", [b"data: {\n\n", b'data: {"error":{"code":1}}\n\n'])
+@pytest.mark.parametrize(
+    "bad",
+    [b"data: {\n\n", b'data: {"error":{"code":1}}\n\n', b'data: {"choices":[5]}\n\n'],
+)
 def test_good_events_before_a_bad_one_are_delivered(bad: bytes) -> None:
     stream = reader()
     chunk = stream.read(GOOD + GOOD + bad + GOOD)
     assert chunk.wire == GOOD + GOOD
     assert len(chunk.events) == 2
     assert stream.fault is not None
+
+
+@pytest.mark.parametrize("delta", ['{"content":1}', '{"tool_calls":[{}]}', '{"refusal":[]}'])
+def test_what_is_translated_begins_with_the_formats_types(delta: str) -> None:
+    event = b'data: {"choices":[{"delta":%b}]}\n\n' % delta.encode()
+    assert reader().read(event).wire == event
+    with pytest.raises(MalformedAnswerError):
+        StreamReader(include_usage=True, translated=True).read(event)
 
 
 @pytest.mark.parametrize(
@@ -50,9 +69,9 @@ def test_good_events_before_a_bad_one_are_delivered(bad: bytes) -> None:
     ],
 )
 def test_only_the_events_own_usage_null_is_hidden(data: bytes) -> None:
-    chunk = reader().read(b"data: " + data + b"\n\n")
-    shown = orjson.loads(chunk.wire.removeprefix(b"data: "))
+    chunk = reader().read(GOOD + b"data: " + data + b"\n\n")
     expected = orjson.loads(data)
+    shown = orjson.loads(chunk.wire.removeprefix(GOOD).removeprefix(b"data: "))
     del expected["usage"]
     assert shown == expected
     assert (b"1.50" in chunk.wire) is (b"1.50" in data)

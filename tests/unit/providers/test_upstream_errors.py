@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ailb_server.domain.errors import (
+    Reason,
+    UpstreamContextLengthError,
     UpstreamError,
     UpstreamMisconfiguredError,
+    UpstreamModelMissingError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
     UpstreamReply,
@@ -68,13 +71,80 @@ def test_only_a_rejection_tells_the_providers_words() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>Bad</html>", b"[]", b"null", b"{}", b'{"error":"text"}', b'{"error":{}}', b"{"],
+    [b"", b"<html>Bad</html>", b"[]", b"null", b"{}", b'{"error":{}}', b"{"],
 )
 def test_a_rejection_of_another_shape_is_not_relayed(body: bytes) -> None:
     rejected = status_error("p", 400, {}, body)
     assert isinstance(rejected, UpstreamRejectedError)
     assert rejected.reply == UpstreamReply(400, "", b"")
     assert str(rejected) == "The provider rejects the request with status 400."
+
+
+_OPENAI = b'{"error":{"message":"m","type":"x","code":"context_length_exceeded"}}'
+_LLAMA = b'{"error":{"message":"m","type":"exceed_context_size_error","code":400}}'
+
+
+@pytest.mark.parametrize("body", [_OPENAI, _LLAMA])
+def test_a_prompt_too_long_is_known_by_its_code(body: bytes) -> None:
+    error = status_error("p", 400, {"content-type": "application/json"}, body)
+    assert isinstance(error, UpstreamContextLengthError)
+    assert error.reason is Reason.CONTEXT_LENGTH_EXCEEDED
+    assert (error.failover, error.darkens) == (True, False)
+    assert error.reply == UpstreamReply(400, "application/json", body)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, b'{"error":{"message":"context_length_exceeded"}}'),
+        (400, b'{"error":{"message":"prompt is too long: 5 tokens > 4 maximum"}}'),
+        (413, _OPENAI),
+        (422, _OPENAI),
+    ],
+)
+def test_a_prompt_too_long_is_not_known_by_words_or_another_status(
+    status: int, body: bytes
+) -> None:
+    assert type(status_error("p", status, {}, body)) is UpstreamRejectedError
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (
+            b'{"object":"error","message":"n must be 1","type":"BadRequestError","code":400}',
+            "n must be 1",
+        ),
+        (b'{"error":"plain text"}', "plain text"),
+        (b'{"detail":"Not a model"}', "Not a model"),
+        (
+            b'{"detail":[{"loc":["body","n"],"msg":"bad n"},{"msg":"and more"},7]}',
+            "body.n: bad n; and more",
+        ),
+    ],
+)
+def test_an_explanation_of_another_shape_is_told_in_ours(body: bytes, words: str) -> None:
+    rejected = status_error("p", 422, {}, body)
+    assert isinstance(rejected, UpstreamRejectedError)
+    assert str(rejected) == words
+    assert rejected.reply == UpstreamReply(422, "", b"")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error":{"message":"x","type":"invalid_request_error","code":"model_not_found"}}',
+        b'{"type":"error","error":{"type":"not_found_error","message":"model: m"}}',
+        b'{"error":{"message":"x","type":"NotFoundError","param":"model","code":404}}',
+        b'{"object":"error","message":"x","type":"NotFoundError","param":null,"code":404}',
+    ],
+)
+def test_a_model_that_is_not_there_is_the_providers_fault(body: bytes) -> None:
+    missing = status_error("p", 404, {"content-type": "application/json"}, body)
+    assert type(missing) is UpstreamModelMissingError
+    assert (missing.failover, missing.darkens) == (True, False)
+    assert missing.reply.status == 404
+    assert type(status_error("p", 400, {}, body)) is UpstreamRejectedError
 
 
 def test_a_long_message_is_cut() -> None:

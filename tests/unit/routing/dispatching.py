@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from ailb_server.domain.chat import ChatChunk
-from ailb_server.domain.target import Target
+from ailb_server.domain.target import Capabilities, Target
 from ailb_server.routing.budget import RetryBudget
 from ailb_server.routing.catalogue import Catalogue, Declaration
 from ailb_server.routing.dispatcher import Answer, Dispatcher, DispatchRules
@@ -24,6 +24,8 @@ class Setup:
     With `clock`, time is its: see `clock.run`.
     """
 
+    contexts: tuple[int | None, int | None] = (None, None)
+
     def __init__(
         self,
         p: FakeProvider,
@@ -41,9 +43,10 @@ class Setup:
         p.log = q.log = self.log
         ledger_rules = LedgerRules(limits=limits)
         self.ledger = Ledger(ledger_rules, clock=clock) if clock else Ledger(ledger_rules)
+        able = [{"*": Capabilities(context=c)} if c else None for c in self.contexts]
         declared = [
-            Declaration("p", "p", p, ("m",)),
-            Declaration("q", "q", q, ("vendor/m",)),
+            Declaration("p", "p", p, ("m",), capabilities=able[0]),
+            Declaration("q", "q", q, ("vendor/m",), capabilities=able[1]),
         ]
         aliases = {"m": Alias(("p/m", "vendor/m")), "alone": Alias(("p/m",))}
         catalogue = Catalogue(declared, self.ledger, aliases)
@@ -80,4 +83,19 @@ class Setup:
 
     def idle(self) -> bool:
         states = [self.ledger.state(target) for target in (P, Q)]
-        return not any(s.in_flight or s.waiting or s.breaker.probe_until for s in states)
+        return not any(
+            s.in_flight
+            or any(s.waiting.values())
+            or s.breaker.probe_until
+            or s.credential.probe_until
+            for s in states
+        )
+
+
+def sized(first: int | None, second: int | None) -> type[Setup]:
+    """A `Setup` whose `p` and `q` declare these contexts."""
+
+    class Sized(Setup):
+        contexts = (first, second)
+
+    return Sized

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from ailb_server.domain.chat import Operation
 from ailb_server.domain.errors import ModelNotFoundError, UpstreamUnavailableError
 from ailb_server.domain.target import Price, Target
 from ailb_server.routing.catalogue import Catalogue, Declaration
@@ -111,7 +112,39 @@ async def test_an_alias_for_nothing_is_told_once(caplog: pytest.LogCaptureFixtur
 
 
 async def test_a_provider_without_chats_says_nothing_of_them() -> None:
-    local = Declaration("local", "ailb", FakeProvider("local"), ("embedder",), chats=False)
+    embeds = frozenset({Operation.EMBEDDING})
+    provider = FakeProvider("local")
+    local = Declaration("local", "ailb", provider, ("embedder",), operations=embeds)
     catalogue = Catalogue([_declared(FakeProvider("p"), "m"), local], Ledger())
     assert [health.provider for health in catalogue.health()] == ["p"]
     assert set(catalogue.table.models) == {"m", "embedder"}
+
+
+async def test_a_model_listed_twice_is_one_target() -> None:
+    provider = FakeProvider(models=["m", "n", "m", "m"])
+    catalogue = Catalogue([_declared(provider)], Ledger(), {"alias": Alias(("m", "n"))})
+    await catalogue.refresh()
+    assert catalogue.table.resolve("m").targets == (Target("p", "m"),)
+    assert catalogue.table.resolve("alias").targets == (Target("p", "m"), Target("p", "n"))
+
+
+async def test_a_name_that_hides_behind_anothers_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    router = FakeProvider("router", models=["p/m"])
+    catalogue = Catalogue([_declared(FakeProvider(), "m"), _declared(router)], Ledger())
+    for _ in range(2):
+        await catalogue.refresh()
+    (line,) = [r.getMessage() for r in caplog.records if "p/m" in r.getMessage()]
+    assert "qualified" in line
+
+
+async def test_only_what_a_provider_lists_itself_is_in_doubt() -> None:
+    listing, declared = FakeProvider("p", models=["m"]), FakeProvider("q")
+    catalogue = Catalogue([_declared(listing), _declared(declared, "m")], Ledger())
+    catalogue.doubt("q")
+    assert not catalogue.doubted.is_set()
+    catalogue.doubt("p")
+    assert catalogue.doubted.is_set()
+    await catalogue.refresh()
+    assert not catalogue.doubted.is_set()

@@ -36,7 +36,7 @@ class _World:
             index = self.seats.index(seat)
             asked[index] += 1
             self._id += 1
-            seat.state.waiting[self._id] = self.clock.now
+            seat.state.waiting[False][self._id] = self.clock.now
             takes = self._latency(index, self.clock.now - self.began)
             self._due.append((self.clock.now + takes, takes, seat, self._id))
         return asked
@@ -44,7 +44,7 @@ class _World:
     def _answer(self) -> None:
         for due, takes, seat, number in self._due:
             if due <= self.clock.now:
-                del seat.state.waiting[number]
+                del seat.state.waiting[False][number]
                 seat.state.first_chunk[False].observe(takes, due)
         self._due = [one for one in self._due if one[0] > self.clock.now]
 

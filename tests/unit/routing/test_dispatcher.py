@@ -1,6 +1,7 @@
 """Attempts in order until one answers; what was opened is closed, whichever way it ends."""
 
 import asyncio
+import logging
 
 import pytest
 
@@ -8,13 +9,17 @@ from ailb_server.domain.chat import ChatChunk, TokenUsage
 from ailb_server.domain.errors import (
     InvalidRequestError,
     UntranslatableError,
+    UpstreamContextLengthError,
+    UpstreamModelMissingError,
+    UpstreamRateLimitedError,
     UpstreamRejectedError,
     UpstreamReply,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
+from ailb_server.routing.limits import ProviderLimits
 from tests.unit.doubles import FakeProvider, chat, chunk
-from tests.unit.routing.dispatching import P, Q, Setup
+from tests.unit.routing.dispatching import P, Q, Setup, sized
 
 _DOWN = UpstreamUnavailableError("down")
 _REJECTED = UpstreamRejectedError("no", UpstreamReply(400, "", b""), provider="p")
@@ -72,6 +77,116 @@ async def test_who_cannot_be_asked_is_passed_over_and_not_blamed() -> None:
             await setup.answer()
 
 
+def _too_long(setup: str = "p") -> UpstreamContextLengthError:
+    return UpstreamContextLengthError("too long", UpstreamReply(400, "", b"{}"), provider=setup)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "moves"),
+    [
+        (1000, 2000, True),
+        (1000, 1000, False),
+        (2000, 1000, False),
+        (1000, None, True),
+        (None, None, False),
+        (None, 1000, True),
+    ],
+)
+async def test_a_prompt_too_long_for_one_goes_only_to_a_larger(
+    first: int | None, second: int | None, *, moves: bool
+) -> None:
+    provider = FakeProvider(refusal=_too_long())
+    setup = sized(first, second)(provider, FakeProvider(says=[chunk("q")]))
+    for _ in range(10):
+        if moves:
+            assert (await setup.answer())[0].provider == "q"
+        else:
+            with pytest.raises(UpstreamContextLengthError, match="too long"):
+                await setup.answer()
+    assert setup.log.count("p open m") == 10, "it is asked again by the next request"
+    assert ("q open vendor/m" in setup.log) is moves
+    state = setup.ledger.state(P)
+    assert (state.ready_at, state.consecutive_failures, state.totals.rejected) == (0, 0, 10)
+    assert setup.idle()
+
+
+async def test_a_prompt_too_long_for_all_is_told_by_the_last_asked() -> None:
+    first, second = _too_long("p"), _too_long("q")
+    setup = sized(500, 1000)(FakeProvider(refusal=first), FakeProvider(refusal=second))
+    with pytest.raises(UpstreamContextLengthError) as raised:
+        await setup.answer()
+    assert raised.value is second
+    assert raised.value.retry_after_s is None
+    assert setup.outcome() == "context_length_exceeded"
+
+
+async def test_the_larger_targets_failure_tells_more_than_that_another_is_too_small() -> None:
+    setup = sized(500, 1000)(FakeProvider(refusal=_too_long()), FakeProvider(refusal=_DOWN))
+    with pytest.raises(UpstreamUnavailableError):
+        await setup.answer()
+
+
+@pytest.mark.parametrize("refusal", [UntranslatableError("no"), _too_long()])
+async def test_what_one_cannot_take_waits_for_another_that_is_limited(refusal: Exception) -> None:
+    limited = UpstreamRateLimitedError("slow down", retry_after_s=0.2)
+    first = FakeProvider(refusal=refusal)
+    second = FakeProvider(says=[chunk("q")], refusals=[limited])
+    setup = sized(500, 1000)(first, second)
+    assert (await setup.answer())[0].provider == "q"
+    assert setup.log.count("p open m") == 1, "who cannot take it is not asked again"
+    assert setup.log.count("q open vendor/m") == 2
+
+
+async def test_a_target_that_was_never_asked_has_not_failed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    unfit = UntranslatableError("not here", param="tools")
+    limits = {"p": ProviderLimits(requests_per_minute=1)}
+    setup = Setup(FakeProvider(refusal=unfit), limits=limits)
+    for _ in range(2):
+        await setup.answer()
+    assert setup.log.count("p open m") == 2, "its limit is not touched"
+    setup.seen.pop()
+    totals = setup.ledger.state(P).totals
+    assert (totals.attempts, totals.failed, totals.rejected) == (0, 0, 0)
+    assert totals.last_failure == ""
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert setup.seen == [(Q, None)]
+
+
+def _missing(provider: str = "p") -> UpstreamModelMissingError:
+    reply = UpstreamReply(404, "application/json", b'{"error":{}}')
+    return UpstreamModelMissingError("pull it first", reply, provider=provider)
+
+
+async def test_a_model_that_its_provider_has_not_got_is_asked_of_the_next() -> None:
+    setup = Setup(FakeProvider(refusal=_missing()))
+    assert (await setup.answer())[0] == Q
+    assert setup.seen == [(P, "MODEL_NOT_FOUND"), (Q, None)]
+    with pytest.raises(UpstreamModelMissingError, match="pull it first") as raised:
+        await setup.answer("alone")
+    assert raised.value.reply.status == 404
+    assert raised.value.retry_after_s is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        (_missing(), _DOWN, UpstreamUnavailableError),
+        (_DOWN, _missing("q"), UpstreamUnavailableError),
+        (_missing(), UntranslatableError("no"), UpstreamModelMissingError),
+        (_missing(), UpstreamRateLimitedError("x", retry_after_s=60), UpstreamRateLimitedError),
+    ],
+)
+async def test_a_missing_model_tells_less_than_a_failure(
+    first: Exception, second: Exception, told: type[Exception]
+) -> None:
+    setup = Setup(FakeProvider(refusal=first), FakeProvider(refusal=second))
+    with pytest.raises(told):
+        await setup.answer()
+    assert setup.log == ["p open m", "q open vendor/m"]
+
+
 async def test_an_answer_ends_a_row_of_failures() -> None:
     setup = Setup(FakeProvider(says=[chunk()]))
     setup.ledger.state(P).breaker.failures_in_row = 4
@@ -90,9 +205,9 @@ async def test_a_fault_of_ours_is_not_failed_over() -> None:
 async def test_what_an_answer_took_is_told_to_its_target() -> None:
     setup = Setup(FakeProvider(says=[chunk()]))
     async with setup.open() as answer:
-        answer.used(TokenUsage(prompt=3, completion=2), 11)
+        answer.used(TokenUsage(prompt=3, completion=2))
     totals = setup.ledger.state(P).totals
-    assert (totals.usage, totals.cost_micro_dollars) == (TokenUsage(3, 2), 11)
+    assert (totals.usage, totals.cost_micro_dollars) == (TokenUsage(3, 2), 0)
     assert not setup.ledger.state(Q).totals.attempts
 
 
@@ -172,7 +287,9 @@ async def test_a_failed_attempt_leaves_a_line_without_its_words(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     private = UpstreamUnavailableError("it said: my secret prompt")
-    await Setup(FakeProvider(refusal=private)).answer()
-    (line,) = [record.getMessage() for record in caplog.records]
+    with caplog.at_level(logging.INFO):
+        await Setup(FakeProvider(refusal=private)).answer()
+    line, choice = [record.getMessage() for record in caplog.records]
+    assert choice == "m: q/vendor/m answers, after p/m (upstream_unavailable)"
     assert line.startswith("p/m did not answer after ")
     assert line.endswith(": UPSTREAM_UNAVAILABLE")

@@ -2,28 +2,24 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
-from typing import TypeAlias
 
 import pytest
 
 from ailb_server.domain.chat import ChatChunk
 from ailb_server.domain.errors import (
     AilbError,
+    OverloadedError,
     UpstreamMisconfiguredError,
     UpstreamRateLimitedError,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
-from ailb_server.domain.target import Target
 from ailb_server.routing.breaker import BreakerState
 from ailb_server.routing.dispatcher import DispatchRules
 from ailb_server.routing.limits import ProviderLimits
 from tests.unit.doubles import FakeProvider, chunk
 from tests.unit.routing.clock import Clock, run
 from tests.unit.routing.dispatching import P, Q, Setup
-
-Says: TypeAlias = Sequence[ChatChunk | Exception | float | None]
 
 _DOWN = UpstreamUnavailableError("down")
 _LIMITED = UpstreamRateLimitedError("slow down", retry_after_s=3)
@@ -191,6 +187,56 @@ def test_a_wait_beyond_the_deadline_is_refused_at_once(
     assert len(setup.seen) == 1
 
 
+def test_nobody_waits_longer_than_a_request_may_take() -> None:
+    clock = Clock()
+    limited = UpstreamRateLimitedError("x", retry_after_s=6)
+    rules = DispatchRules(total_s=3, queue_s=30)
+    setup = Setup(FakeProvider(refusal=limited), clock=clock, rules=rules)
+    began = clock.now
+
+    async def main() -> None:
+        with pytest.raises(UpstreamRateLimitedError) as raised:
+            await setup.answer("alone")
+        assert raised.value.retry_after_s == 6
+
+    run(clock, main())
+    assert clock.now == began
+
+
+def _limit(seconds: float | None) -> UpstreamRateLimitedError:
+    return UpstreamRateLimitedError("x", retry_after_s=seconds)
+
+
+def _full(seconds: float) -> UpstreamUnavailableError:
+    return UpstreamUnavailableError("503", retry_after_s=seconds)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told_s"),
+    [
+        (_limit(50), _limit(600), 50),
+        (_limit(600), _limit(50), 50),
+        (_limit(60), _DOWN, 1),
+        (_DOWN, _limit(60), 1),
+        (_full(30), _full(3), 3),
+        (_DOWN, _DOWN, 1),
+        (_full(0), _full(0), 1),
+    ],
+)
+def test_callers_are_told_when_the_first_may_be_asked_again(
+    first: Exception, second: Exception, told_s: float
+) -> None:
+    clock = Clock()
+    setup = Setup(FakeProvider(refusal=first), FakeProvider(refusal=second), clock=clock)
+
+    async def main() -> None:
+        with pytest.raises(AilbError) as raised:
+            await setup.answer()
+        assert raised.value.retry_after_s == pytest.approx(told_s)
+
+    run(clock, main())
+
+
 def test_a_provider_that_says_at_once_is_not_hammered() -> None:
     clock = Clock()
     setup = Setup(FakeProvider(refusal=UpstreamRateLimitedError("x", retry_after_s=0)), clock=clock)
@@ -214,9 +260,11 @@ def test_those_who_wait_are_bounded() -> None:
         return list(await asyncio.gather(*asked, return_exceptions=True))
 
     answers = run(clock, main())
-    refused = [answer for answer in answers if isinstance(answer, UpstreamRateLimitedError)]
+    refused = [answer for answer in answers if isinstance(answer, OverloadedError)]
     # The others were sent before the refusal was known, or after the wait.
-    assert len(refused) <= 15
+    assert 0 < len(refused) <= 15
+    assert not any(isinstance(answer, UpstreamRateLimitedError) for answer in answers)
+    assert all(answer.retry_after_s for answer in refused)
     assert setup.idle()
 
 
@@ -306,71 +354,18 @@ def test_the_total_bounds_the_answer_of_a_later_attempt_too() -> None:
     assert setup.idle()
 
 
-def test_a_late_first_token_is_hedged_and_the_slower_is_cancelled() -> None:
+def test_what_a_dark_targets_provider_says_comes_before_the_end_of_the_dark() -> None:
     clock = Clock()
-    slow, fast = FakeProvider(says=[9.0, chunk("p")]), FakeProvider(says=[0.5, chunk("q")])
-    setup = Setup(slow, fast, clock=clock, hedge_after_s=2)
-    began = clock.now
+    limited = UpstreamRateLimitedError("x", retry_after_s=40)
+    refused = UpstreamMisconfiguredError("no")
+    setup = Setup(FakeProvider(refusal=limited, refusals=[refused]), clock=clock)
 
-    async def main() -> None:
-        assert (await setup.answer())[0] == Q
+    async def main() -> list[float | None]:
+        told = []
+        for _ in range(2):
+            with pytest.raises(AilbError) as raised:
+                await setup.answer("alone")
+            told.append(raised.value.retry_after_s)
+        return told
 
-    run(clock, main())
-    assert clock.now - began == pytest.approx(2.5)
-    assert setup.log == ["p open m", "q open vendor/m", "p closed", "read", "q closed"]
-    assert setup.seen == [(P, "ABANDONED"), (Q, None)] or set(setup.seen) == {
-        (P, "ABANDONED"),
-        (Q, None),
-    }
-    assert setup.ledger.state(P).totals.abandoned == 1
-    assert setup.ledger.state(P).consecutive_failures == 0
-    assert setup.idle()
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "winner"),
-    [
-        ([1.0, chunk()], [None], P),
-        ([3.0, chunk()], [5.0, chunk()], P),
-        ([3.0, _DOWN], [5.0, chunk()], Q),
-        ([9.0, _DOWN], [0.5, chunk()], Q),
-        ([9.0, chunk()], [0.5, _DOWN], P),
-        ([1.0, _DOWN], [0.5, chunk()], Q),
-        ([3.0, chunk()], [1.0, chunk()], None),
-    ],
-)
-def test_whoever_answers_first_wins(first: Says, second: Says, winner: Target | None) -> None:
-    clock = Clock()
-    setup = Setup(
-        FakeProvider(says=first),
-        FakeProvider(says=second),
-        clock=clock,
-        hedge_after_s=2,
-    )
-
-    async def main() -> None:
-        target, _ = await setup.answer()
-        assert winner is None or target == winner
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    run(clock, main())
-    assert setup.log.count("p closed") <= 1
-    assert setup.idle()
-
-
-def test_both_hedged_fail() -> None:
-    clock = Clock()
-    setup = Setup(
-        FakeProvider(says=[3.0, _DOWN]),
-        FakeProvider(says=[3.0, _LATE]),
-        clock=clock,
-        hedge_after_s=1,
-    )
-
-    async def main() -> None:
-        with pytest.raises(UpstreamTimeoutError):
-            await setup.answer()
-
-    run(clock, main())
-    assert [state.consecutive_failures for state in map(setup.ledger.state, (P, Q))] == [1, 1]
-    assert setup.idle()
+    assert run(clock, main()) == [60, 40]

@@ -1,5 +1,8 @@
 """What is kept of each target's attempts."""
 
+import asyncio
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,13 +11,14 @@ from ailb_server.domain.chat import TokenUsage
 from ailb_server.domain.errors import (
     UpstreamError,
     UpstreamMisconfiguredError,
+    UpstreamModelMissingError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
     UpstreamReply,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
-from ailb_server.domain.target import Target
+from ailb_server.domain.target import Price, Target
 from ailb_server.routing.attempt import NotAdmittedError
 from ailb_server.routing.breaker import BreakerState
 from ailb_server.routing.facts import RequestFacts
@@ -25,7 +29,7 @@ from ailb_server.routing.state import DEFAULT_COOL_S
 from tests.unit.doubles import chat
 from tests.unit.routing.clock import Clock
 
-_T = Target("p", "m")
+_T = Target("p", "m", price=Price(prompt=1_000_000, completion=1_000_000))
 _REJECTED = UpstreamRejectedError("x", UpstreamReply(400, "", b""), provider="p")
 
 
@@ -61,9 +65,9 @@ def test_counts_attempts_in_flight() -> None:
     with setup.ledger.attempt(setup.seat, setup.facts()):
         with setup.ledger.attempt(setup.seat, setup.facts()):
             assert setup.state.in_flight == 2
-        assert len(setup.state.waiting) == 1
+        assert len(setup.state.waiting[True]) == 1
     assert setup.state.in_flight == 0
-    assert not setup.state.waiting
+    assert not setup.state.waiting[True]
 
 
 @pytest.mark.parametrize("error", [UpstreamUnavailableError("x"), UpstreamTimeoutError("x")])
@@ -140,6 +144,7 @@ def test_a_refused_credential_is_dark_at_once_and_said_once(
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
     setup.fail(refused)
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING", "ERROR"]
+    assert "p/m" not in caplog.text, "it is a matter of the provider"
 
 
 def test_a_whole_answer_is_measured() -> None:
@@ -169,9 +174,78 @@ def test_tokens_and_cost_add_up() -> None:
     for _ in range(2):
         with setup.ledger.attempt(setup.seat, setup.facts()) as attempt:
             attempt.answered()
-            attempt.used(TokenUsage(10, 4, 3, 2, 1), 7)
+            attempt.used(TokenUsage(10, 4, 3, 2, 1))
     (told,) = setup.ledger.snapshot()
-    assert (told.usage, told.cost_micro_dollars) == (TokenUsage(20, 8, 6, 4, 2), 14)
+    assert (told.usage, told.cost_micro_dollars) == (TokenUsage(20, 8, 6, 4, 2), 28)
+
+
+def test_only_whole_answers_tell_how_long_answers_are() -> None:
+    setup = _Setup()
+    with setup.ledger.attempt(setup.seat, setup.facts()) as attempt:
+        attempt.used(TokenUsage(10, 400))
+    attempt.used(TokenUsage(10, 1), whole=False)
+    assert setup.state.completion.value == 400
+    assert setup.state.totals.usage == TokenUsage(20, 401)
+
+
+def test_a_wait_in_vain_is_the_least_that_an_answer_would_have_taken() -> None:
+    setup = _Setup()
+
+    def leave(after_s: float) -> None:
+        with (
+            pytest.raises(asyncio.CancelledError),
+            setup.ledger.attempt(setup.seat, setup.facts()),
+        ):
+            setup.clock.now += after_s
+            raise asyncio.CancelledError
+
+    leave(9.0)
+    assert setup.state.first_chunk[True].value is None, "it says nothing good of an unknown one"
+    setup.answer(first_s=0.5)
+    leave(0.1)
+    assert setup.state.first_chunk[True].value == 0.5
+    leave(3.0)
+    assert setup.state.first_chunk[True].value == 3.0
+    assert setup.state.first_chunk[False].value is None
+    assert setup.state.consecutive_failures == 0
+
+
+@pytest.mark.parametrize("error", [None, UpstreamUnavailableError("x"), _REJECTED])
+def test_a_call_beside_chats_is_counted_and_says_nothing_of_them(error: Exception | None) -> None:
+    setup = _Setup(ProviderLimits(max_concurrent=1, tokens_per_minute=10**6))
+    setup.state.breaker.failures_in_row = 3
+    with (
+        contextlib.suppress(UpstreamError),
+        setup.ledger.attempt(setup.seat, setup.facts(), beside=True),
+    ):
+        assert not setup.seat.admits(setup.facts(), setup.clock.now), "it takes a place"
+        setup.clock.now += 5
+        if error:
+            raise error
+    (told,) = setup.ledger.snapshot()
+    assert (told.total, told.consecutive_failures, told.avg_latency_s) == (1, 3, None)
+    assert told.successful + told.failed + told.rejected == 1
+    assert setup.seat.gate is not None
+    assert setup.seat.gate.wait_s(setup.clock.now, 10**6) == 0, "it took no tokens"
+
+
+def test_a_credential_refused_beside_chats_is_refused() -> None:
+    setup = _Setup()
+    with (
+        pytest.raises(UpstreamMisconfiguredError),
+        setup.ledger.attempt(setup.seat, setup.facts(), beside=True),
+    ):
+        raise UpstreamMisconfiguredError("x")
+    assert setup.ledger.snapshot()[0].blocked_by == "credential"
+
+
+def test_who_has_not_got_the_model_has_failed_and_is_not_dark() -> None:
+    setup = _Setup()
+    for _ in range(30):
+        setup.fail(UpstreamModelMissingError("x", UpstreamReply(404, "", b""), provider="p"))
+    (told,) = setup.ledger.snapshot()
+    assert (told.failed, told.rejected, told.blocked_by) == (30, 0, "")
+    assert told.last_failure == "MODEL_NOT_FOUND"
 
 
 def test_a_full_provider_takes_no_more_until_one_leaves() -> None:
@@ -192,7 +266,7 @@ def test_tokens_are_charged_before_and_corrected_after() -> None:
     assert expected >= 10
     with setup.ledger.attempt(setup.seat, setup.facts()) as attempt:
         attempt.answered()
-        attempt.used(TokenUsage(prompt=900, completion=90), 0)
+        attempt.used(TokenUsage(prompt=900, completion=90))
     assert not setup.seat.admits(setup.facts(), setup.clock.now)
     assert setup.seat.blocked_by(setup.facts(), setup.clock.now) == "full"
     setup.clock.now += 62

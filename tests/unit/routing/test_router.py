@@ -100,6 +100,45 @@ def test_an_images_bytes_are_no_tokens() -> None:
     assert 1000 < facts.prompt_tokens < 1300
 
 
+_DATA = "A" * 400_000
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": _DATA}},
+        {"type": "input_audio", "input_audio": {"format": "wav", "data": _DATA}},
+        {"type": "input_image", "image_url": _DATA},
+    ],
+)
+def test_an_attachments_bytes_are_no_tokens_and_it_is_not_free(part: dict[str, object]) -> None:
+    asked = _asked([part, {"type": "text", "text": "x" * 400}])
+    assert 1000 < RequestFacts(asked, 0).prompt_tokens < 4000
+    assert _names(_router(Capabilities(context=8000)).plan(asked)) == ["p0"]
+
+
+def test_attachments_of_what_only_anthropic_takes_are_no_tokens_either() -> None:
+    def block(kind: str) -> dict[str, object]:
+        source = {"type": "base64", "media_type": "application/pdf", "data": _DATA}
+        return {"type": kind, "source": source}
+
+    text = {"type": "document", "source": {"type": "text", "data": "x" * 4000}}
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [block("image")]}
+    messages = [{"role": "user", "content": [block("document"), block("image"), text, result]}]
+    asked = ChatRequest(
+        "m",
+        stream=False,
+        include_usage=False,
+        body=orjson.dumps({"model": "m", "messages": messages}),
+        fields={"messages": []},
+        wire="anthropic",
+        untranslatable=InvalidRequestError("a web search"),
+    )
+    facts = RequestFacts(asked, 0)
+    assert 6000 < facts.prompt_tokens < 6500
+    assert "vision" in facts.needs
+
+
 @pytest.mark.parametrize(
     ("fields", "tokens"),
     [
@@ -153,6 +192,22 @@ async def test_turns_outlast_a_refresh_that_changes_nothing_of_theirs() -> None:
         await catalogue.refresh()
         firsts.append(_names(router.plan(chat("m")))[0])
     assert firsts == ["p0", "p1", "p0", "p1"]
+
+
+@pytest.mark.parametrize("asked_while_away", [False, True])
+async def test_a_target_that_returns_is_counted_again(*, asked_while_away: bool) -> None:
+    ledger, provider = Ledger(), FakeProvider("p", models=["x", "y"])
+    catalogue = Catalogue([Declaration("p", "o", provider)], ledger)
+    router = Router(catalogue, ledger)
+    await catalogue.refresh()
+    router.plan(chat("x"))
+    for models in (["y"], ["x", "y"]):
+        provider.models = models
+        await catalogue.refresh()
+        if asked_while_away:
+            router.plan(chat("y"))
+    (seat,) = router.plan(chat("x")).order
+    assert seat.state is ledger.state(Target("p", "x"))
 
 
 def test_decisions_are_bounded_and_newest_first() -> None:

@@ -2,12 +2,15 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ailb_server.domain.chat import Operation
 from ailb_server.domain.target import Price, Target
+from ailb_server.routing.facts import RequestFacts
 from ailb_server.routing.seat import Seat
 from ailb_server.routing.strategies import (
     EXPLORATION_SHARE,
@@ -19,6 +22,7 @@ from ailb_server.routing.strategies import (
     random_order,
     round_robin,
 )
+from tests.unit.doubles import chat
 from tests.unit.routing.seats import chance, facts, priced, seats_of, weighted
 
 _WEIGHTS = st.lists(st.integers(1, 20), min_size=1, max_size=5)
@@ -168,6 +172,14 @@ def test_who_answers_at_length_is_dearer_than_his_price() -> None:
     assert cost_optimized(seats, facts(max_tokens=50), chance())[0] is wordy
 
 
+def test_an_unknown_price_is_last_for_what_has_no_output_too() -> None:
+    free, unknown = seats = priced(Price(100, 0), None)
+    embedding = RequestFacts(replace(chat(), operation=Operation.EMBEDDING), 0)
+    assert unknown.expected_cost(embedding) == math.inf
+    for seed in range(50):
+        assert cost_optimized(seats, embedding, chance(seed)) == [free, unknown]
+
+
 def test_equal_costs_are_shared_by_weight() -> None:
     price, rng = Price(1, 1), chance()
     seats = seats_of(Target("a", "m", 3, price), Target("b", "m", 1, price))
@@ -203,15 +215,25 @@ def test_the_unmeasured_are_last_but_a_small_share_looks_at_them() -> None:
 
 def test_who_is_being_looked_at_is_not_looked_at_twice() -> None:
     fast, unknown = seats = _measured(1000.0, 0.5, None)
-    unknown.state.waiting[1] = 1000.0
+    unknown.state.waiting[False][1] = 1000.0
     assert {latency_optimized(seats, facts(), chance(n))[0] for n in range(200)} == {fast}
 
 
 def test_a_target_that_hangs_loses_its_place_without_a_sample() -> None:
     first, second = seats = _measured(1000.0, 0.2, 0.5)
-    first.state.waiting[1] = 1000.0
+    first.state.waiting[False][1] = 1000.0
     assert latency_optimized(seats, facts(1000.4), chance())[0] is first
     assert latency_optimized(seats, facts(1000.6), chance())[0] is second
+
+
+def test_a_whole_answer_that_takes_its_time_says_nothing_of_streams() -> None:
+    first, second = seats = _measured(1000.0, 0.2, 0.5)
+    first.state.first_chunk[True].observe(0.1, 1000.0)
+    second.state.first_chunk[True].observe(0.4, 1000.0)
+    first.state.waiting[False][1] = 1000.0
+    streams = [latency_optimized(seats, facts(1003, stream=True), chance(n))[0] for n in range(50)]
+    assert set(streams) == {first}
+    assert latency_optimized(seats, facts(1003), chance())[0] is second
 
 
 def test_streamed_and_whole_answers_are_measured_apart() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ailb_server.domain.errors import ModelNotFoundError
+from ailb_server.domain.errors import ModelNotFoundError, UpstreamUnavailableError
 from ailb_server.domain.target import Target
 from ailb_server.routing.table import Alias, Offer, compile_table
 
@@ -27,9 +27,33 @@ def test_only_listed_names_are_listed() -> None:
     assert set(compile_table(_OFFERS).models) == {"m1", "vendor/m:2"}
 
 
-def test_a_listed_name_wins_over_a_qualified_one() -> None:
+def test_a_qualified_name_is_its_providers_whatever_others_call_theirs() -> None:
     odd = Target("c", "a/m1")
-    assert compile_table((*_OFFERS, Offer("c", "c", (odd,)))).resolve("a/m1").targets == (odd,)
+    offers = (*_OFFERS, Offer("c", "c", (odd,)))
+    table = compile_table(offers, {"best": Alias(("a/m1",)), "b/m1": Alias(("m1",))})
+    assert table.resolve("a/m1").targets == (_A1,)
+    assert table.models["a/m1"].owned_by == "owner-a", "as it is listed"
+    assert table.resolve("best").targets == (_A1,)
+    assert table.resolve("c/a/m1").targets == (odd,)
+    assert table.clashes == {"a/m1"}
+    assert table.resolve("b/m1").targets == (_A1, _B1), "an alias is the operator's own word"
+
+
+@pytest.mark.parametrize("name", ["a/zzz", "b/m9"])
+def test_a_wrong_name_of_a_known_provider_is_wrong_whoever_is_away(name: str) -> None:
+    table = compile_table((*_OFFERS, Offer("dead", "dead", ())), unlisted=["dead"])
+    with pytest.raises(ModelNotFoundError):
+        table.resolve(name)
+
+
+@pytest.mark.parametrize("name", ["dead/m", "meta-llama/m", "zzz"])
+def test_a_name_that_may_be_of_who_is_away_is_told_to_come_back(name: str) -> None:
+    offers = (*_OFFERS, Offer("dead", "dead", ()), Offer("gone", "gone", ()))
+    table = compile_table(offers, unlisted=["dead", "gone"])
+    with pytest.raises(UpstreamUnavailableError) as raised:
+        table.resolve(name)
+    assert raised.value.retry_after_s
+    assert raised.value.facts["provider"] == ("dead" if name == "dead/m" else "dead, gone")
 
 
 def test_aliases_stand_for_names_in_their_order() -> None:

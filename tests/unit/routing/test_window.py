@@ -124,6 +124,53 @@ def test_a_gate_keeps_every_limit(limits: ProviderLimits, events: list[tuple[flo
         assert sum(minute) <= (limits.tokens_per_minute or sum(minute)) or len(minute) == 1
 
 
+_CALLS = st.lists(
+    st.tuples(st.floats(0, 20), st.integers(1, 900), st.floats(0, 1), st.integers(0, 5)),
+    max_size=60,
+)
+
+
+@given(_CALLS)
+def test_tokens_of_a_minute_are_kept_though_less_were_used_than_expected(
+    calls: list[tuple[float, int, float, int]],
+) -> None:
+    """Each call expects some tokens, and settles, some calls later, for a share of them."""
+    limit, now = 1000, 1000.0
+    gate = Gate(ProviderLimits(tokens_per_minute=limit, requests_per_minute=10**6))
+    entered, open_calls = list[list[float]](), list[tuple[int, int, int]]()
+    for index, (passed, expected, share, later) in enumerate(calls):
+        now += passed
+        for due, place, used in [call for call in open_calls if call[0] <= index]:
+            at, charged = entered[place]
+            gate.correct(at, now, used - int(charged))
+            entered[place] = [at, used]
+            open_calls.remove((due, place, used))
+        if gate.wait_s(now, expected) > 0:
+            continue
+        gate.enter(now, expected)
+        entered.append([now, expected])
+        open_calls.append((index + later, len(entered) - 1, int(expected * share)))
+        assert sum(tokens for at, tokens in entered if at > now - 60) <= limit
+
+
+def test_a_correction_does_not_outlast_what_it_corrects() -> None:
+    gate = Gate(ProviderLimits(tokens_per_minute=1000))
+    gate.enter(0.5, 1000)
+    gate.correct(0.5, 50, -900)
+    gate.enter(61.9, 900)
+    assert gate.wait_s(61.9, 101) > 0
+    gate.correct(0.5, 63, -100)
+    assert gate.wait_s(63, 100) == 0
+
+
+def test_what_was_never_sent_is_given_back() -> None:
+    gate = Gate(ProviderLimits(requests_per_minute=1, tokens_per_minute=100))
+    gate.enter(5, 100)
+    assert gate.wait_s(6, 100) > 0
+    gate.refund(5, 6, 100)
+    assert gate.wait_s(6, 100) == 0
+
+
 def test_no_limits_are_no_gate() -> None:
     assert not ProviderLimits().any()
     assert ProviderLimits(max_concurrent=1).any()

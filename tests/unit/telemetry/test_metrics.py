@@ -80,3 +80,12 @@ def test_embedding_is_told_by_lane() -> None:
     assert texts == {("bulk", "cache"): 2, ("bulk", "model"): 3}
     (waiting,) = families["ailb_embedding_waiting_texts"].samples
     assert (waiting.labels, waiting.value) == ({"lane": "bulk"}, 7)
+
+
+def test_refusals_are_counted_by_reason() -> None:
+    metrics = Metrics("ailb-1", "0")
+    for reason in ("invalid_request", "overloaded", "invalid_request"):
+        metrics.refused(reason)
+    samples = _families(metrics)["ailb_requests_refused"].samples
+    counts = {s.labels["reason"]: s.value for s in samples if s.name.endswith("_total")}
+    assert counts == {"invalid_request": 2, "overloaded": 1}

@@ -163,8 +163,10 @@ THOUGHTS = (
     Probe(
         "`thinking_blocks`",
         "as AILB told them",
-        _answered(thinking_blocks=[{"index": 0, **_THOUGHT}, {"index": 1, **_REDACTED}]),
-        anthropic=Sent({"messages.1.content.0": _THOUGHT, "messages.1.content.1": _REDACTED}),
+        _answered(
+            thinking_blocks=[{"index": 0, **_THOUGHT}, {"index": 1, "after": [6, 0], **_REDACTED}]
+        ),
+        anthropic=Sent({"messages.1.content.0": _THOUGHT, "messages.1.content.2": _REDACTED}),
         ollama=ignored("messages.thinking_blocks"),
         beside=_answered(),
     ),

@@ -3024,7 +3024,7 @@ class Passage(betterproto2.Message):
 
     similarity: "float" = betterproto2.field(8, betterproto2.TYPE_DOUBLE)
     """
-    Cosine similarity to the query, -1 to 1; 0 if it was found by its words alone.
+    Cosine similarity to the query, -1 to 1; 0 where the query or the passage has no vector.
     """
 
     score: "float" = betterproto2.field(9, betterproto2.TYPE_DOUBLE)
@@ -3499,7 +3499,7 @@ class Source(betterproto2.Message):
 
     score: "float" = betterproto2.field(6, betterproto2.TYPE_DOUBLE)
     """
-    Cosine similarity to the question; 0 if it was found by its words alone.
+    Cosine similarity to the question; 0 where the question or the passage has no vector.
     """
 
     first_chunk: "int" = betterproto2.field(7, betterproto2.TYPE_INT32)

@@ -857,7 +857,7 @@ class Source(_message.Message):
     source: _builtins.str
     """Where the document came from: a path or URL."""
     score: _builtins.float
-    """Cosine similarity to the question; 0 if it was found by its words alone."""
+    """Cosine similarity to the question; 0 where the question or the passage has no vector."""
     first_chunk: _builtins.int
     """The first of the document's chunks that it is made of, from 0."""
     last_chunk: _builtins.int

@@ -345,7 +345,7 @@ class Passage(_message.Message):
     last_chunk: _builtins.int
     """The last of them."""
     similarity: _builtins.float
-    """Cosine similarity to the query, -1 to 1; 0 if it was found by its words alone."""
+    """Cosine similarity to the query, -1 to 1; 0 where the query or the passage has no vector."""
     score: _builtins.float
     """What it is ranked by: reciprocal ranks fused, comparable within one answer only."""
     @_builtins.property

@@ -1,0 +1,35 @@
+"""A call's response, whose headers are sent once."""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import grpc
+from google.api.httpbody_pb2 import HttpBody
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, HttpBody]
+Headers: TypeAlias = Sequence[tuple[str, str]]
+
+EVENT_STREAM = "text/event-stream; charset=utf-8"
+
+
+class Response:
+    """Begun by whoever has something to tell first: an answer, a failure, or a beat."""
+
+    __slots__ = ("_context", "begun")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.begun = False
+
+    async def begin(self, headers: Headers) -> bool:
+        """Sends the headers; False, and nothing is sent, if others were."""
+        if self.begun:
+            return False
+        self.begun = True
+        await self._context.send_initial_metadata(headers)
+        return True
+
+    async def beat(self, headers: Headers, event: bytes) -> None:
+        """Writes an event that says nothing, if need be as the first."""
+        await self.begin(headers)
+        await self._context.write(HttpBody(content_type=EVENT_STREAM, data=event))
