@@ -106,17 +106,17 @@ async def budget(dsn: str, server: EmbeddedPostgres, count: int) -> list[str]:
             faults.append("not exactly 100 were admitted")
         lost = 0
         if count > 1:
-            # The one that runs most: what it reserved comes back when its lease is over.
+            # The one that runs most: what it reserved comes back when its lease is over, which a
+            # start of Postgres begins anew.
             victim = max(range(count), key=lambda n: told[n].get("admitted", 0))
             lost = told[victim].get("admitted", 0)
             await found.pop(victim).kill()
-            await asyncio.sleep(_LEASE_S)
         await every(found, "settle", 4)
-        left = (1000 - 4 * (100 - lost)) // 10
+        left = (1000 - 4 * (_FITTING - lost)) // 10
         pid = (_data(dsn) / "postmaster.pid").read_text().split()[0]
         os.kill(int(pid), signal.SIGKILL)
         await asyncio.to_thread(server.start)
-        await asyncio.sleep(2)
+        await asyncio.sleep(_LEASE_S)
         told = await every(found, "rush", 400 // count, 10)
         print(
             f"  one and Postgres killed: room for {left}, {total(told, 'admitted')} admitted,", told
@@ -125,7 +125,7 @@ async def budget(dsn: str, server: EmbeddedPostgres, count: int) -> list[str]:
             faults.append(f"not exactly {left} were admitted after the kills")
         await every(found, "settle", 10)
     paid = await spent(dsn)
-    expected = 4 * (100 - lost) + 10 * left
+    expected = 4 * (_FITTING - lost) + 10 * left
     print(f"  spent ${paid}, told by instances ${expected}")
     if paid != expected:
         faults.append("the budget's sum is not that of the costs")

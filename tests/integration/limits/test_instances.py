@@ -26,7 +26,6 @@ from tests.integration.limits.conftest import (
 )
 from tests.support.postgres import sql
 
-# After this server's start: a lease lives at least its time from there.
 START = 4_000_000_000.0
 
 

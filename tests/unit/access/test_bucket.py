@@ -147,6 +147,9 @@ def test_what_comes_back_late_does_not_exceed_the_burst() -> None:
     one = world.instances[0]
     world.request(one, 100)
     world.renew(one)
+    assert one.running == [100]
+    # Told, so that there is room for it to come back.
+    world.renew(one)
     world.now += 60
     world.request(one, 60)
     world.message(one)
