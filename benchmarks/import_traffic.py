@@ -53,13 +53,13 @@ class Importer:
         self.call("POST", "/v1/collections", {"name": name})
         given = [{"id": f"{n}.md", "text": self._text()} for n in range(documents)]
         told = self.call("POST", f"/v1/collections/{name}/documents", {"documents": given})
-        job = str(told["import"]["id"])
+        job = str(told["job"]["id"])
         until(lambda: self.imported(job) > 0, "the import begins")
         return job
 
     def state(self, job: str) -> dict[str, Any]:
         """The import as it is now."""
-        told: dict[str, Any] = self.call("GET", f"/v1/imports/{job}")["import"]
+        told: dict[str, Any] = self.call("GET", f"/v1/imports/{job}")["job"]
         return told
 
     def imported(self, job: str) -> int:

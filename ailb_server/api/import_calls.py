@@ -24,7 +24,7 @@ class ImportRpcs:
         """Returns once they are stored for the workers."""
         documents = [document_input(d, i) for i, d in enumerate(request.documents)]
         status = await self._importing.start(who, request.collection, documents)
-        return pb.ImportDocumentsResponse(**{"import": import_message(status)})
+        return pb.ImportDocumentsResponse(job=import_message(status))
 
     async def get_import(
         self, who: Principal, request: pb.GetImportRequest
@@ -32,7 +32,7 @@ class ImportRpcs:
         """As it is now."""
         status = await self._importing.status(who, request.import_id)
         who.require_collection(status.collection)
-        return pb.GetImportResponse(**{"import": import_message(status)})
+        return pb.GetImportResponse(job=import_message(status))
 
     async def watch_import(
         self, who: Principal, request: pb.WatchImportRequest
@@ -41,7 +41,7 @@ class ImportRpcs:
         async with aclosing(self._importing.watch(who, request.import_id)) as watched:
             async for status in watched:
                 who.require_collection(status.collection)
-                yield pb.WatchImportResponse(**{"import": import_message(status)})
+                yield pb.WatchImportResponse(job=import_message(status))
 
 
 def document_input(message: knowledge_pb2.DocumentInput, index: int) -> DocumentInput:

@@ -138,7 +138,7 @@ class Upload:
         answer = self._call(self.service.ImportDocuments, request)
         self.tally.sent += len(self._batch)
         self._batch, self._bytes = [], 0
-        told: Import = getattr(answer, "import")
+        told = answer.job
         self._jobs.append(_Job(told.id))
         self._count(self._jobs[-1], told)
 
@@ -151,7 +151,7 @@ class Upload:
             for job in tuple(self._jobs):
                 request = pb.GetImportRequest(import_id=job.id)
                 answer = self._call(self.service.GetImport, request)
-                told: Import = getattr(answer, "import")
+                told = answer.job
                 self._count(job, told)
                 if told.state == IMPORT_STATE_FINISHED:
                     self._jobs.remove(job)

@@ -33,10 +33,10 @@ def stack(postgres_server: str) -> Iterator[Stack]:
             {"id": "tea", "text": TEA, "title": "Tea", "metadata": {"lang": "en", "part": 2}},
         ]  # fmt: skip
         response = rest.post("/v1/collections/manuals/documents", json={"documents": documents})
-        job = response.json()["import"]
+        job = response.json()["job"]
 
         def finished() -> bool:
-            state = rest.get(f"/v1/imports/{job['id']}").json()["import"]
+            state = rest.get(f"/v1/imports/{job['id']}").json()["job"]
             return bool(state["state"] == "IMPORT_STATE_FINISHED" and state["imported"] == 2)
 
         eventually(finished)

@@ -44,7 +44,7 @@ def test_passages_are_found_by_meaning(stack: Stack) -> None:
     documents = [{"id": id_, "text": text} for id_, text in texts.items()]
     job = rest.post("/v1/collections/animals/documents", json={"documents": documents}).json()
     path = f"/v1/imports/{job['import']['id']}"
-    eventually(lambda: rest.get(path).json()["import"]["imported"] == 3, 60)
+    eventually(lambda: rest.get(path).json()["job"]["imported"] == 3, 60)
     collection = rest.get("/v1/collections/animals").json()["collection"]
     assert collection["embedding_model"] == "all-MiniLM-L6-v2"
     assert collection["embedding_dimension"] == 384

@@ -137,9 +137,9 @@ async def _import_manual(http: aiohttp.ClientSession) -> None:
     documents = [{"id": "lamps", "text": "The red lamp means low pressure."}]
     path = "/v1/collections/manuals/documents"
     async with http.post(path, json={"documents": documents}) as taken:
-        job = (await taken.json())["import"]["id"]
+        job = (await taken.json())["job"]["id"]
     ends = time.monotonic() + PATIENCE_S
-    while (await get(http, f"/v1/imports/{job}"))["import"]["state"] != "IMPORT_STATE_FINISHED":
+    while (await get(http, f"/v1/imports/{job}"))["job"]["state"] != "IMPORT_STATE_FINISHED":
         assert time.monotonic() < ends
         await asyncio.sleep(0.05)
 

@@ -32,12 +32,12 @@ class Tenant:
         assert self.rest.post("/v1/collections", json={"name": collection}).status_code == 200
         documents = [{"id": "secret.txt", "text": text}]
         path = f"/v1/collections/{collection}/documents"
-        job = str(self.rest.post(path, json={"documents": documents}).json()["import"]["id"])
+        job = str(self.rest.post(path, json={"documents": documents}).json()["job"]["id"])
         eventually(lambda: self.state(job) == "IMPORT_STATE_FINISHED")
         return job
 
     def state(self, job: str) -> str:
-        return str(self.rest.get(f"/v1/imports/{job}").json()["import"]["state"])
+        return str(self.rest.get(f"/v1/imports/{job}").json()["job"]["state"])
 
 
 @pytest.fixture(scope="module")

@@ -118,8 +118,8 @@ async def _exchange(
     head = request_head(kind, rules)
     if process.stdin is None:
         raise EOFError
-    process.stdin.write(REQUEST.pack(len(head), len(content)) + head)
-    process.stdin.write(content)
+    # Together: a small file wakes the process once.
+    process.stdin.writelines((REQUEST.pack(len(head), len(content)), head, content))
     await process.stdin.drain()
     first: Any = json.loads(await _frame(process))
     if "error" in first:

@@ -2218,7 +2218,7 @@ class GetImportResponse(betterproto2.Message):
     The response of `KnowledgeService.GetImport`.
     """
 
-    import_: "Import | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    job: "Import | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
     The job.
     """
@@ -2487,7 +2487,7 @@ class ImportDocumentsResponse(betterproto2.Message):
     The response of `KnowledgeService.ImportDocuments`.
     """
 
-    import_: "Import | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    job: "Import | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
     The job; unchanged documents are counted already.
     """
@@ -4052,7 +4052,7 @@ class WatchImportResponse(betterproto2.Message):
     One message of `KnowledgeService.WatchImport`'s response.
     """
 
-    import_: "Import | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    job: "Import | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
     The job, whenever something of it has changed.
     """

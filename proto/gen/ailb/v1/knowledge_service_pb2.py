@@ -27,7 +27,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61ilb/v1/knowledge_service.proto\x12\x07\x61ilb.v1\x1a\x17\x61ilb/v1/knowledge.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xaa\x01\n\x17\x43reateCollectionRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12\x1d\n\nchunk_size\x18\x03 \x01(\rR\tchunkSize\x12(\n\rchunk_overlap\x18\x04 \x01(\rH\x00R\x0c\x63hunkOverlap\x88\x01\x01\x42\x10\n\x0e_chunk_overlap\"O\n\x18\x43reateCollectionResponse\x12\x33\n\ncollection\x18\x01 \x01(\x0b\x32\x13.ailb.v1.CollectionR\ncollection\"T\n\x16ListCollectionsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"x\n\x17ListCollectionsResponse\x12\x35\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x13.ailb.v1.CollectionR\x0b\x63ollections\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"6\n\x14GetCollectionRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\"L\n\x15GetCollectionResponse\x12\x33\n\ncollection\x18\x01 \x01(\x0b\x32\x13.ailb.v1.CollectionR\ncollection\"9\n\x17\x44\x65leteCollectionRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\"\x1a\n\x18\x44\x65leteCollectionResponse\"n\n\x16ImportDocumentsRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\x12\x34\n\tdocuments\x18\x02 \x03(\x0b\x32\x16.ailb.v1.DocumentInputR\tdocuments\"B\n\x17ImportDocumentsResponse\x12\'\n\x06import\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ImportR\x06import\"/\n\x10GetImportRequest\x12\x1b\n\timport_id\x18\x01 \x01(\tR\x08importId\"<\n\x11GetImportResponse\x12\'\n\x06import\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ImportR\x06import\"1\n\x12WatchImportRequest\x12\x1b\n\timport_id\x18\x01 \x01(\tR\x08importId\">\n\x13WatchImportResponse\x12\'\n\x06import\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ImportR\x06import\"r\n\x14ListDocumentsRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\"p\n\x15ListDocumentsResponse\x12/\n\tdocuments\x18\x01 \x03(\x0b\x32\x11.ailb.v1.DocumentR\tdocuments\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"U\n\x12GetDocumentRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\x12\x1f\n\x0b\x64ocument_id\x18\x02 \x01(\tR\ndocumentId\"D\n\x13GetDocumentResponse\x12-\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x11.ailb.v1.DocumentR\x08\x64ocument\"X\n\x15\x44\x65leteDocumentRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\x12\x1f\n\x0b\x64ocument_id\x18\x02 \x01(\tR\ndocumentId\"\x18\n\x16\x44\x65leteDocumentResponse\"\xc3\x01\n\x15SearchPassagesRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\x12\x14\n\x05query\x18\x02 \x01(\tR\x05query\x12\x13\n\x05top_k\x18\x03 \x01(\x05R\x04topK\x12/\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructR\x06\x66ilter\x12 \n\tmin_score\x18\x05 \x01(\x01H\x00R\x08minScore\x88\x01\x01\x42\x0c\n\n_min_score\"F\n\x16SearchPassagesResponse\x12,\n\x08passages\x18\x01 \x03(\x0b\x32\x10.ailb.v1.PassageR\x08passages\":\n\x18ReindexCollectionRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\"E\n\x19ReindexCollectionResponse\x12\x12\n\x04\x64one\x18\x01 \x01(\rR\x04\x64one\x12\x14\n\x05total\x18\x02 \x01(\rR\x05total2\xa9\x0b\n\x10KnowledgeService\x12s\n\x10\x43reateCollection\x12 .ailb.v1.CreateCollectionRequest\x1a!.ailb.v1.CreateCollectionResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/collections:\x01*\x12m\n\x0fListCollections\x12\x1f.ailb.v1.ListCollectionsRequest\x1a .ailb.v1.ListCollectionsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/collections\x12t\n\rGetCollection\x12\x1d.ailb.v1.GetCollectionRequest\x1a\x1e.ailb.v1.GetCollectionResponse\"$\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/collections/{collection}\x12}\n\x10\x44\x65leteCollection\x12 .ailb.v1.DeleteCollectionRequest\x1a!.ailb.v1.DeleteCollectionResponse\"$\x82\xd3\xe4\x93\x02\x1e*\x1c/v1/collections/{collection}\x12\x87\x01\n\x0fImportDocuments\x12\x1f.ailb.v1.ImportDocumentsRequest\x1a .ailb.v1.ImportDocumentsResponse\"1\x82\xd3\xe4\x93\x02+\"&/v1/collections/{collection}/documents:\x01*\x12\x63\n\tGetImport\x12\x19.ailb.v1.GetImportRequest\x1a\x1a.ailb.v1.GetImportResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/imports/{import_id}\x12J\n\x0bWatchImport\x12\x1b.ailb.v1.WatchImportRequest\x1a\x1c.ailb.v1.WatchImportResponse0\x01\x12~\n\rListDocuments\x12\x1d.ailb.v1.ListDocumentsRequest\x1a\x1e.ailb.v1.ListDocumentsResponse\".\x82\xd3\xe4\x93\x02(\x12&/v1/collections/{collection}/documents\x12\x89\x01\n\x0bGetDocument\x12\x1b.ailb.v1.GetDocumentRequest\x1a\x1c.ailb.v1.GetDocumentResponse\"?\x82\xd3\xe4\x93\x02\x39\x12\x37/v1/collections/{collection}/documents/{document_id=**}\x12\x92\x01\n\x0e\x44\x65leteDocument\x12\x1e.ailb.v1.DeleteDocumentRequest\x1a\x1f.ailb.v1.DeleteDocumentResponse\"?\x82\xd3\xe4\x93\x02\x39*7/v1/collections/{collection}/documents/{document_id=**}\x12\x81\x01\n\x0eSearchPassages\x12\x1e.ailb.v1.SearchPassagesRequest\x1a\x1f.ailb.v1.SearchPassagesResponse\".\x82\xd3\xe4\x93\x02(\"#/v1/collections/{collection}/search:\x01*\x12\\\n\x11ReindexCollection\x12!.ailb.v1.ReindexCollectionRequest\x1a\".ailb.v1.ReindexCollectionResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61ilb/v1/knowledge_service.proto\x12\x07\x61ilb.v1\x1a\x17\x61ilb/v1/knowledge.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xaa\x01\n\x17\x43reateCollectionRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12\x1d\n\nchunk_size\x18\x03 \x01(\rR\tchunkSize\x12(\n\rchunk_overlap\x18\x04 \x01(\rH\x00R\x0c\x63hunkOverlap\x88\x01\x01\x42\x10\n\x0e_chunk_overlap\"O\n\x18\x43reateCollectionResponse\x12\x33\n\ncollection\x18\x01 \x01(\x0b\x32\x13.ailb.v1.CollectionR\ncollection\"T\n\x16ListCollectionsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"x\n\x17ListCollectionsResponse\x12\x35\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x13.ailb.v1.CollectionR\x0b\x63ollections\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"6\n\x14GetCollectionRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\"L\n\x15GetCollectionResponse\x12\x33\n\ncollection\x18\x01 \x01(\x0b\x32\x13.ailb.v1.CollectionR\ncollection\"9\n\x17\x44\x65leteCollectionRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\"\x1a\n\x18\x44\x65leteCollectionResponse\"n\n\x16ImportDocumentsRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\x12\x34\n\tdocuments\x18\x02 \x03(\x0b\x32\x16.ailb.v1.DocumentInputR\tdocuments\"<\n\x17ImportDocumentsResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ImportR\x03job\"/\n\x10GetImportRequest\x12\x1b\n\timport_id\x18\x01 \x01(\tR\x08importId\"6\n\x11GetImportResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ImportR\x03job\"1\n\x12WatchImportRequest\x12\x1b\n\timport_id\x18\x01 \x01(\tR\x08importId\"8\n\x13WatchImportResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ImportR\x03job\"r\n\x14ListDocumentsRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\"p\n\x15ListDocumentsResponse\x12/\n\tdocuments\x18\x01 \x03(\x0b\x32\x11.ailb.v1.DocumentR\tdocuments\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"U\n\x12GetDocumentRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\x12\x1f\n\x0b\x64ocument_id\x18\x02 \x01(\tR\ndocumentId\"D\n\x13GetDocumentResponse\x12-\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x11.ailb.v1.DocumentR\x08\x64ocument\"X\n\x15\x44\x65leteDocumentRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\x12\x1f\n\x0b\x64ocument_id\x18\x02 \x01(\tR\ndocumentId\"\x18\n\x16\x44\x65leteDocumentResponse\"\xc3\x01\n\x15SearchPassagesRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\x12\x14\n\x05query\x18\x02 \x01(\tR\x05query\x12\x13\n\x05top_k\x18\x03 \x01(\x05R\x04topK\x12/\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructR\x06\x66ilter\x12 \n\tmin_score\x18\x05 \x01(\x01H\x00R\x08minScore\x88\x01\x01\x42\x0c\n\n_min_score\"F\n\x16SearchPassagesResponse\x12,\n\x08passages\x18\x01 \x03(\x0b\x32\x10.ailb.v1.PassageR\x08passages\":\n\x18ReindexCollectionRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\"E\n\x19ReindexCollectionResponse\x12\x12\n\x04\x64one\x18\x01 \x01(\rR\x04\x64one\x12\x14\n\x05total\x18\x02 \x01(\rR\x05total2\xa9\x0b\n\x10KnowledgeService\x12s\n\x10\x43reateCollection\x12 .ailb.v1.CreateCollectionRequest\x1a!.ailb.v1.CreateCollectionResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/collections:\x01*\x12m\n\x0fListCollections\x12\x1f.ailb.v1.ListCollectionsRequest\x1a .ailb.v1.ListCollectionsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/collections\x12t\n\rGetCollection\x12\x1d.ailb.v1.GetCollectionRequest\x1a\x1e.ailb.v1.GetCollectionResponse\"$\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/collections/{collection}\x12}\n\x10\x44\x65leteCollection\x12 .ailb.v1.DeleteCollectionRequest\x1a!.ailb.v1.DeleteCollectionResponse\"$\x82\xd3\xe4\x93\x02\x1e*\x1c/v1/collections/{collection}\x12\x87\x01\n\x0fImportDocuments\x12\x1f.ailb.v1.ImportDocumentsRequest\x1a .ailb.v1.ImportDocumentsResponse\"1\x82\xd3\xe4\x93\x02+\"&/v1/collections/{collection}/documents:\x01*\x12\x63\n\tGetImport\x12\x19.ailb.v1.GetImportRequest\x1a\x1a.ailb.v1.GetImportResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/imports/{import_id}\x12J\n\x0bWatchImport\x12\x1b.ailb.v1.WatchImportRequest\x1a\x1c.ailb.v1.WatchImportResponse0\x01\x12~\n\rListDocuments\x12\x1d.ailb.v1.ListDocumentsRequest\x1a\x1e.ailb.v1.ListDocumentsResponse\".\x82\xd3\xe4\x93\x02(\x12&/v1/collections/{collection}/documents\x12\x89\x01\n\x0bGetDocument\x12\x1b.ailb.v1.GetDocumentRequest\x1a\x1c.ailb.v1.GetDocumentResponse\"?\x82\xd3\xe4\x93\x02\x39\x12\x37/v1/collections/{collection}/documents/{document_id=**}\x12\x92\x01\n\x0e\x44\x65leteDocument\x12\x1e.ailb.v1.DeleteDocumentRequest\x1a\x1f.ailb.v1.DeleteDocumentResponse\"?\x82\xd3\xe4\x93\x02\x39*7/v1/collections/{collection}/documents/{document_id=**}\x12\x81\x01\n\x0eSearchPassages\x12\x1e.ailb.v1.SearchPassagesRequest\x1a\x1f.ailb.v1.SearchPassagesResponse\".\x82\xd3\xe4\x93\x02(\"#/v1/collections/{collection}/search:\x01*\x12\\\n\x11ReindexCollection\x12!.ailb.v1.ReindexCollectionRequest\x1a\".ailb.v1.ReindexCollectionResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -73,35 +73,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMPORTDOCUMENTSREQUEST']._serialized_start=812
   _globals['_IMPORTDOCUMENTSREQUEST']._serialized_end=922
   _globals['_IMPORTDOCUMENTSRESPONSE']._serialized_start=924
-  _globals['_IMPORTDOCUMENTSRESPONSE']._serialized_end=990
-  _globals['_GETIMPORTREQUEST']._serialized_start=992
-  _globals['_GETIMPORTREQUEST']._serialized_end=1039
-  _globals['_GETIMPORTRESPONSE']._serialized_start=1041
-  _globals['_GETIMPORTRESPONSE']._serialized_end=1101
-  _globals['_WATCHIMPORTREQUEST']._serialized_start=1103
-  _globals['_WATCHIMPORTREQUEST']._serialized_end=1152
-  _globals['_WATCHIMPORTRESPONSE']._serialized_start=1154
-  _globals['_WATCHIMPORTRESPONSE']._serialized_end=1216
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=1218
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=1332
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=1334
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=1446
-  _globals['_GETDOCUMENTREQUEST']._serialized_start=1448
-  _globals['_GETDOCUMENTREQUEST']._serialized_end=1533
-  _globals['_GETDOCUMENTRESPONSE']._serialized_start=1535
-  _globals['_GETDOCUMENTRESPONSE']._serialized_end=1603
-  _globals['_DELETEDOCUMENTREQUEST']._serialized_start=1605
-  _globals['_DELETEDOCUMENTREQUEST']._serialized_end=1693
-  _globals['_DELETEDOCUMENTRESPONSE']._serialized_start=1695
-  _globals['_DELETEDOCUMENTRESPONSE']._serialized_end=1719
-  _globals['_SEARCHPASSAGESREQUEST']._serialized_start=1722
-  _globals['_SEARCHPASSAGESREQUEST']._serialized_end=1917
-  _globals['_SEARCHPASSAGESRESPONSE']._serialized_start=1919
-  _globals['_SEARCHPASSAGESRESPONSE']._serialized_end=1989
-  _globals['_REINDEXCOLLECTIONREQUEST']._serialized_start=1991
-  _globals['_REINDEXCOLLECTIONREQUEST']._serialized_end=2049
-  _globals['_REINDEXCOLLECTIONRESPONSE']._serialized_start=2051
-  _globals['_REINDEXCOLLECTIONRESPONSE']._serialized_end=2120
-  _globals['_KNOWLEDGESERVICE']._serialized_start=2123
-  _globals['_KNOWLEDGESERVICE']._serialized_end=3572
+  _globals['_IMPORTDOCUMENTSRESPONSE']._serialized_end=984
+  _globals['_GETIMPORTREQUEST']._serialized_start=986
+  _globals['_GETIMPORTREQUEST']._serialized_end=1033
+  _globals['_GETIMPORTRESPONSE']._serialized_start=1035
+  _globals['_GETIMPORTRESPONSE']._serialized_end=1089
+  _globals['_WATCHIMPORTREQUEST']._serialized_start=1091
+  _globals['_WATCHIMPORTREQUEST']._serialized_end=1140
+  _globals['_WATCHIMPORTRESPONSE']._serialized_start=1142
+  _globals['_WATCHIMPORTRESPONSE']._serialized_end=1198
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=1200
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=1314
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=1316
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=1428
+  _globals['_GETDOCUMENTREQUEST']._serialized_start=1430
+  _globals['_GETDOCUMENTREQUEST']._serialized_end=1515
+  _globals['_GETDOCUMENTRESPONSE']._serialized_start=1517
+  _globals['_GETDOCUMENTRESPONSE']._serialized_end=1585
+  _globals['_DELETEDOCUMENTREQUEST']._serialized_start=1587
+  _globals['_DELETEDOCUMENTREQUEST']._serialized_end=1675
+  _globals['_DELETEDOCUMENTRESPONSE']._serialized_start=1677
+  _globals['_DELETEDOCUMENTRESPONSE']._serialized_end=1701
+  _globals['_SEARCHPASSAGESREQUEST']._serialized_start=1704
+  _globals['_SEARCHPASSAGESREQUEST']._serialized_end=1899
+  _globals['_SEARCHPASSAGESRESPONSE']._serialized_start=1901
+  _globals['_SEARCHPASSAGESRESPONSE']._serialized_end=1971
+  _globals['_REINDEXCOLLECTIONREQUEST']._serialized_start=1973
+  _globals['_REINDEXCOLLECTIONREQUEST']._serialized_end=2031
+  _globals['_REINDEXCOLLECTIONRESPONSE']._serialized_start=2033
+  _globals['_REINDEXCOLLECTIONRESPONSE']._serialized_end=2102
+  _globals['_KNOWLEDGESERVICE']._serialized_start=2105
+  _globals['_KNOWLEDGESERVICE']._serialized_end=3554
 # @@protoc_insertion_point(module_scope)
