@@ -91,11 +91,11 @@ COMMENT ON COLUMN limit_leases.spare IS 'What of that no running request uses, a
 COMMENT ON COLUMN limit_leases.settled IS 'What it told of use beyond what it held (rates) or of costs (money), in all. A sum, so that telling it twice does no harm.';
 COMMENT ON COLUMN limit_leases.heard IS 'The last recall that it had heard of when it told.';
 COMMENT ON COLUMN limit_leases.updated_at IS 'When it last told.';
-COMMENT ON COLUMN limit_leases.expires_at IS 'When it expires: not sooner than a lease''s time after a start of Postgres.';
+COMMENT ON COLUMN limit_leases.expires_at IS 'When it expires. A start of Postgres gives every lease its whole time again.';
 COMMENT ON INDEX limit_leases_pkey IS 'Serves an exchange.';
 
 -- Piece by piece between the ends of leases: what was held in a piece had no room to come back in it.
-CREATE FUNCTION limits_refilled(b limit_buckets, until timestamptz, ttl interval) RETURNS bigint
+CREATE FUNCTION limits_refilled(b limit_buckets, until timestamptz) RETURNS bigint
   LANGUAGE plpgsql AS $$
 DECLARE
   unit CONSTANT bigint := 60000000;
@@ -105,12 +105,10 @@ DECLARE
   piece_end timestamptz;
 BEGIN
   WHILE from_time < until LOOP
-    SELECT (b.cap - COALESCE(sum(l.held), 0)) * unit, LEAST(until, min(l.ends_at)) INTO room, piece_end
-      FROM (SELECT held, GREATEST(expires_at, pg_postmaster_start_time() + ttl) AS ends_at
-              FROM limit_leases
-             WHERE (scope, owner_id, quantity, period) = (b.scope, b.owner_id, b.quantity, b.period)
-               AND held > 0) l
-     WHERE l.ends_at > from_time;
+    SELECT (b.cap - COALESCE(sum(l.held), 0)) * unit, LEAST(until, min(l.expires_at)) INTO room, piece_end
+      FROM limit_leases l
+     WHERE (l.scope, l.owner_id, l.quantity, l.period) = (b.scope, b.owner_id, b.quantity, b.period)
+       AND l.held > 0 AND l.expires_at > from_time;
     IF level < room THEN
       level := level + LEAST(room - level, b.per_minute * (extract(epoch FROM piece_end - from_time) * 1000000));
     END IF;
@@ -119,7 +117,7 @@ BEGIN
   RETURN level;
 END
 $$;
-COMMENT ON FUNCTION limits_refilled(limit_buckets, timestamptz, interval) IS 'The level of a rate at a later time.';
+COMMENT ON FUNCTION limits_refilled(limit_buckets, timestamptz) IS 'The level of a rate at a later time.';
 
 CREATE FUNCTION limits_exchange_one(
   asked jsonb, instance text, ttl interval, told_time timestamptz,
@@ -154,20 +152,27 @@ BEGIN
   END IF;
   -- Read now that the row is ours; a clock that was set back stands still.
   moment := GREATEST(COALESCE(told_time, clock_timestamp()), b.updated_at);
+  IF b.updated_at < pg_postmaster_start_time() THEN
+    -- Nobody could renew while Postgres was away: what was good when it was last there is so again.
+    UPDATE limit_leases
+       SET expires_at = GREATEST(expires_at, pg_postmaster_start_time() + ttl)
+     WHERE (scope, owner_id, quantity, period) = (a.scope, a.owner, a.quantity, a.period)
+       AND expires_at > b.updated_at;
+  END IF;
   IF b.per_minute > 0 THEN
-    b.level := limits_refilled(b, moment, ttl);
+    b.level := limits_refilled(b, moment);
   END IF;
   b.cap := a.cap;
   b.per_minute := a.per_minute;
   SELECT * INTO mine FROM limit_leases
    WHERE (scope, owner_id, quantity, period, lease) = (a.scope, a.owner, a.quantity, a.period, a.lease);
-  kept := mine.lease IS NULL OR GREATEST(mine.expires_at, pg_postmaster_start_time() + ttl) > moment;
+  kept := mine.lease IS NULL OR mine.expires_at > moment;
   SELECT count(*) FILTER (WHERE held > 0), COALESCE(sum(held), 0), COALESCE(sum(limit_leases.spare), 0),
          count(*) FILTER (WHERE held > 0 AND heard < b.recalls)
     INTO holders, elsewhere, elsewhere_spare, unanswered
     FROM limit_leases
    WHERE (scope, owner_id, quantity, period) = (a.scope, a.owner, a.quantity, a.period)
-     AND lease <> a.lease AND GREATEST(expires_at, pg_postmaster_start_time() + ttl) > moment;
+     AND lease <> a.lease AND expires_at > moment;
 
   keep := a.keep;
   spare := a.spare;

@@ -99,6 +99,10 @@ class Bucket:
         self.free += kept
         self.settled -= max(0, amount - used - kept)
 
+    def change(self, limit: Limit) -> None:
+        """The limit was changed; what is held of it stays."""
+        self.limit, self._quiet_until = limit, NEVER
+
     def refuses(self, amount: int, arrived: float, now: float) -> bool:
         """Whether the store has said that there is not so much: since the request's arrival, or a
         moment ago."""

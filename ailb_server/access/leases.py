@@ -33,12 +33,14 @@ class LeaseObserver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineRules:
-    """Bounds. `wait_s`: how long a request waits for a lease before the store counts as away;
-    `pause_s`: how long it is then left alone. `tick_s`: how often leases are looked at that need
-    renewal. `batch`: limits in one statement. `max_idle`: unused limits that are remembered.
+    """Bounds. `answer_s`: how long the store may take before it counts as away, `wait_s` how long a
+    request waits for a lease; `pause_s`: how long a store that is away is left alone. `tick_s`: how
+    often leases are looked at that need renewal. `batch`: limits in one statement. `max_idle`:
+    unused limits that are remembered.
     """
 
-    wait_s: float = 1.0
+    answer_s: float = 3.0
+    wait_s: float = 5.0
     pause_s: float = 1.0
     tick_s: float = 0.5
     batch: int = 200
@@ -96,7 +98,7 @@ class Leases:
             bucket = self._buckets[name] = Bucket(limit, secrets.randbits(62), self.lease_rules)
             self._forget_one()
         elif bucket.limit != limit:
-            bucket.limit = limit
+            bucket.change(limit)
         self._buckets.move_to_end(name)
         return bucket
 
@@ -215,7 +217,7 @@ class Leases:
         sent = self.clock()
         asks = [bucket.ask(sent) for bucket in batch]
         try:
-            async with asyncio.timeout(self.rules.wait_s):
+            async with asyncio.timeout(self.rules.answer_s):
                 grants = await self.store.exchange(asks)
         except (StorageUnavailableError, TimeoutError):
             self._failed(batch)

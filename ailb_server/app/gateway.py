@@ -122,6 +122,7 @@ class Gateway:
             routing.pipeline,
             context=context.stage,
             admission=limits.admission(settings, routing.catalogue),
+            pricing=limits.pricing,
             observer=Observers((metering, usage.callers)),
         )
         instance = Instance(settings.module_id, VERSION, self._is_draining)

@@ -20,10 +20,11 @@ from ailb_server.telemetry.limit_metrics import LimitMetrics
 
 @dataclass(frozen=True, slots=True)
 class OpenLimits:
-    """`heard` is what to do with announcements, by channel."""
+    """`pricing` is for the pipeline too; `heard` is what to do with announcements, by channel."""
 
     leases: Leases
     metrics: LimitMetrics
+    pricing: Pricing
     heard: Mapping[str, Callable[[str], None]]
 
     def admission(self, settings: Settings, catalogue: Catalogue) -> Admission:
@@ -36,7 +37,7 @@ class OpenLimits:
         return LimitedAdmission(
             Accounts(self.leases, settings.limit_burst_s),
             self.leases,
-            Pricing(_unknown(settings)),
+            self.pricing,
             prices,
             self.metrics,
             outage_denies=settings.limits_outage == "deny",
@@ -51,7 +52,8 @@ def open_limits(
     leases = Leases(PostgresLimits(store, settings.module_id, rules.ttl_s), metrics, rules)
     leases.start()
     closing.push_async_callback(leases.close)
-    return OpenLimits(leases, metrics, {CHANNEL: leases.recalled})
+    pricing = Pricing(_unknown(settings))
+    return OpenLimits(leases, metrics, pricing, {CHANNEL: leases.recalled})
 
 
 def _unknown(settings: Settings) -> UnknownPrice:

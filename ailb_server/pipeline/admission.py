@@ -6,15 +6,14 @@ from typing import Protocol
 
 from ailb_server.access.bucket import Bucket
 from ailb_server.access.leases import Leases, ShortageError
-from ailb_server.domain.admission import Admitted, Settled
-from ailb_server.domain.chat import ChatChunk, ChatRequest
+from ailb_server.domain.admission import Admitted
+from ailb_server.domain.chat import ChatRequest, TokenUsage
 from ailb_server.domain.errors import PermissionDeniedError, StorageUnavailableError
 from ailb_server.domain.limits import Quantity
 from ailb_server.domain.principal import Principal
 from ailb_server.domain.target import Price, Target
 from ailb_server.pipeline.accounts import Account, Accounts
 from ailb_server.pipeline.rate_headers import rate_headers, refusal
-from ailb_server.pipeline.settling import Seen
 from ailb_server.routing.facts import RequestFacts
 from ailb_server.spend.reservation import Pricing
 
@@ -38,13 +37,31 @@ class AdmissionObserver(Protocol):
         ...
 
 
+class Unlimited:
+    """The `Admitted` of a caller without limits."""
+
+    headers: Sequence[tuple[str, str]] = ()
+
+    def settle(self, target: Target | None, usage: TokenUsage | None) -> None:
+        """There is nothing to settle."""
+
+
+class OpenAdmission:
+    """An `Admission` that lets everything in."""
+
+    async def admit(self, who: Principal, request: ChatRequest) -> Admitted:
+        """See `Admission`."""
+        del who, request
+        return Unlimited()
+
+
 @dataclass(slots=True)
 class Running:
     """See `domain.admission.Admitted`. `charges` is what was taken for it."""
 
-    seen: Seen
     leases: Leases
     account: Account
+    pricing: Pricing
     charges: Sequence[tuple[Bucket, int]]
 
     @property
@@ -52,27 +69,16 @@ class Running:
         """See `Admitted`."""
         return rate_headers(self.account, self.leases.clock())
 
-    def saw(self, chunk: ChatChunk) -> None:
+    def settle(self, target: Target | None, usage: TokenUsage | None) -> None:
         """See `Admitted`."""
-        self.seen.saw(chunk)
-
-    def ended(self) -> None:
-        """See `Admitted`."""
-        self.seen.ended()
-
-    def settle(self, target: Target | None) -> Settled:
-        """See `Admitted`."""
-        settled = self.seen.settle(target)
-        used = {
-            Quantity.TOKENS: settled.usage.prompt + settled.usage.completion,
-            Quantity.MONEY: settled.cost_micro_dollars,
-            Quantity.SLOTS: 0,
-        }
+        took = usage if usage is not None and target is not None else TokenUsage()
+        cost = self.pricing.cost(took, target.price) if target is not None else 0
+        tokens = took.prompt + took.completion
+        used = {Quantity.TOKENS: tokens, Quantity.MONEY: cost, Quantity.SLOTS: 0}
         charges, self.charges = self.charges, ()
         for bucket, amount in charges:
             if bucket.limit.quantity in used:
                 self.leases.release(bucket, amount, used[bucket.limit.quantity])
-        return settled
 
 
 @dataclass(slots=True)
@@ -89,11 +95,10 @@ class LimitedAdmission:
 
     async def admit(self, who: Principal, request: ChatRequest) -> Admitted:
         """See `Admission`."""
-        seen = Seen(request, self.pricing)
         account = self.accounts.of(who)
         if account is None:
-            return seen
-        charges = self._charges(account, request, seen.facts)
+            return Unlimited()
+        charges = self._charges(account, request, RequestFacts(request, 0.0))
         if not self.leases.taken(charges):
             try:
                 await self.leases.acquire(charges)
@@ -103,7 +108,7 @@ class LimitedAdmission:
                 raise refusal(shortage, account, self.leases.clock()) from None
             except StorageUnavailableError:
                 charges = self._unchecked(charges)
-        return Running(seen, self.leases, account, charges)
+        return Running(self.leases, account, self.pricing, charges)
 
     def _unchecked(self, charges: list[tuple[Bucket, int]]) -> list[tuple[Bucket, int]]:
         """What runs and what it costs is counted all the same; rates are let go."""

@@ -4,20 +4,21 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ailb_server.domain.admission import Admission, Admitted
-from ailb_server.domain.chat import ChatChunk, ChatRequest, TokenUsage
+from ailb_server.domain.admission import Admission
+from ailb_server.domain.chat import ChatChunk, ChatRequest
 from ailb_server.domain.context import Source
 from ailb_server.domain.errors import AilbError, Reason
 from ailb_server.domain.target import Target
+from ailb_server.pipeline.admission import OpenAdmission
 from ailb_server.pipeline.context import ContextStage, Prepared, remembered, sourced
 from ailb_server.pipeline.reckoning import Reckoning
 from ailb_server.pipeline.record import ChatObserver, ChatRecord, record_of
-from ailb_server.pipeline.settling import OpenAdmission
 from ailb_server.pipeline.wishes import NO_WISHES, CallWishes
 from ailb_server.routing.dispatcher import Answer, Dispatcher
 from ailb_server.routing.router import Router
+from ailb_server.spend.reservation import Pricing
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class ChatPipeline:
     observer: ChatObserver
     context: ContextStage = field(default_factory=ContextStage)
     admission: Admission = field(default_factory=OpenAdmission)
+    pricing: Pricing = field(default_factory=Pricing)
 
     @asynccontextmanager
     async def open(
@@ -61,37 +63,34 @@ class ChatPipeline:
             # Before the look-up: who may not use a model need not learn whether there is one.
             wishes.who.require_model(request.model)
             admitted = await self.admission.admit(wishes.who, request)
-            reckoning = Reckoning(record, admitted, self.observer)
+            reckoning = Reckoning(record, admitted, self.observer, self.pricing)
             try:
                 prepared = await self.context.prepare(request, wishes)
                 plan = self.router.plan(prepared.request, wishes.strategy)
                 opening = self.dispatcher.open(plan, prepared.request, wishes.time_left_s)
                 async with opening as answer:
-                    record.target = answer.target
                     record.first_token_s = time.perf_counter() - started
                     record.overhead_s = max(0.0, record.first_token_s - answer.waited_s)
-                    tallied = _tallied(answer, reckoning)
-                    chunks = _staged(tallied, request, prepared, answer.target)
+                    reckoning.began(answer, plan.facts)
                     # Closed here: left to the collector, they would outlive the call as tasks.
+                    staged = _chunks(request, prepared, answer, reckoning)
                     try:
-                        async with aclosing(chunks):
-                            yield _begun(request, prepared, record, answer, admitted, chunks)
+                        async with aclosing(staged) as chunks:
+                            begun = _begun(request, prepared, answer, record.overhead_s, chunks)
+                            yield replace(begun, limits=admitted.headers)
                     finally:
                         reckoning.settle()
-                        answer.used(record.usage or TokenUsage(), whole=record.whole)
             finally:
                 reckoning.settle()
 
 
-def _staged(
-    chunks: AsyncGenerator[ChatChunk, None],
-    request: ChatRequest,
-    prepared: Prepared,
-    target: Target,
+def _chunks(
+    request: ChatRequest, prepared: Prepared, answer: Answer, reckoning: Reckoning
 ) -> AsyncGenerator[ChatChunk, None]:
     """What the chunks pass through on their way out; each stage closes the one before."""
+    chunks = _tallied(answer, reckoning)
     if prepared.remembering is not None:
-        chunks = remembered(chunks, request, target, prepared.remembering)
+        chunks = remembered(chunks, request, answer.target, prepared.remembering)
     if prepared.sources:
         chunks = sourced(chunks, prepared.sources, stream=request.stream)
     return chunks
@@ -100,19 +99,17 @@ def _staged(
 def _begun(
     request: ChatRequest,
     prepared: Prepared,
-    record: ChatRecord,
     answer: Answer,
-    admitted: Admitted,
+    overhead_s: float,
     chunks: AsyncIterator[ChatChunk],
 ) -> ChatAnswer:
     return ChatAnswer(
         target=answer.target,
-        overhead_s=record.overhead_s or 0.0,
+        overhead_s=overhead_s,
         chunks=chunks,
         ignored=frozenset(answer.ignored) | (request.own_fields - prepared.heeded),
         sources=prepared.sources,
         degraded=prepared.degraded,
-        limits=admitted.headers,
     )
 
 

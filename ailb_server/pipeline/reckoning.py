@@ -1,26 +1,39 @@
 """What one chat comes to: settled once, and before its caller has the end of the answer."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ailb_server.domain.admission import Admitted
-from ailb_server.domain.chat import ChatChunk
+from ailb_server.domain.chat import ChatChunk, TokenUsage
 from ailb_server.pipeline.context import is_last
 from ailb_server.pipeline.record import ChatObserver, ChatRecord
+from ailb_server.routing.dispatcher import Answer
+from ailb_server.routing.facts import BYTES_PER_TOKEN, RequestFacts
+from ailb_server.spend.reservation import Pricing
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reckoning:
-    """The record, the admission and the observer of one chat."""
+    """Tells the record, limits and budgets, the observer and routing the same usage and cost."""
 
     record: ChatRecord
     admitted: Admitted
     observer: ChatObserver
+    pricing: Pricing
+    _answer: Answer | None = None
+    _facts: RequestFacts | None = None
+    _settled: bool = False
+
+    def began(self, answer: Answer, facts: RequestFacts) -> None:
+        """A target answers the request of these facts."""
+        self._answer, self._facts = answer, facts
+        self.record.target = answer.target
 
     def saw(self, chunk: ChatChunk) -> None:
         """A piece of the answer, before it is passed on."""
+        if self._settled:
+            return
         self.record.saw(chunk)
-        self.admitted.saw(chunk)
         # What a caller was told the end of must not be lost with this process.
         if not self.record.stream or is_last(chunk):
             self.ended()
@@ -31,12 +44,28 @@ class Reckoning:
     def ended(self) -> None:
         """That was all of it."""
         self.record.whole = True
-        self.admitted.ended()
 
     def settle(self) -> None:
         """It is over, in whatever way. May be repeated."""
+        if self._settled:
+            return
+        self._settled = True
         record = self.record
-        if record.settled is None:
-            record.settled = self.admitted.settle(record.target)
-            if record.target is not None:
-                record.usage, record.estimated = record.settled.usage, record.settled.estimated
+        if self._answer is not None and self._facts is not None:
+            told = record.usage
+            usage = record.usage = self._usage(self._answer, self._facts)
+            record.estimated = usage is not told
+            cost = self.pricing.cost_if_known(usage, self._answer.target.price)
+            record.cost_micro_dollars = cost
+            self._answer.used(usage, cost, whole=record.whole)
+        self.admitted.settle(record.target, record.usage)
+
+    def _usage(self, answer: Answer, facts: RequestFacts) -> TokenUsage:
+        """What was seen is owed, though its provider did not come to tell how much it was."""
+        record, told = self.record, self.record.usage
+        if told is None:
+            text = 0 if record.stream else len(answer.first.wire) // BYTES_PER_TOKEN
+            return facts.usage_of(max(record.events, text))
+        if not record.whole and record.events > told.completion:
+            return replace(told, completion=facts.usage_of(record.events).completion)
+        return told

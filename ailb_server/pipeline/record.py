@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ailb_server.domain.admission import Settled
 from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, Operation, TokenUsage
 from ailb_server.domain.principal import ANYONE, Principal
 from ailb_server.domain.target import Target
@@ -17,10 +16,11 @@ class ChatRecord:
     """Filled as the request walks. `outcome` is `ok`, `cancelled` or an error's reason.
 
     Seconds; `started` is of `time.perf_counter`, `overhead_s` is what AILB added before the first
-    byte, `first_token_s` counts from the request's arrival. `usage` is None if no answer began;
-    once it is `settled`, it is `estimated` as far as the provider did not tell it. `whole`: the
-    answer came to its end. `model_answered` and `finish_reason` are the provider's words, empty if
-    it said none, and of the first choice. `booked`: the usage ledger has it.
+    byte, `first_token_s` counts from the request's arrival. `usage` is None if no answer began, and
+    `estimated` as far as the provider did not tell it: from the `events` seen.
+    `cost_micro_dollars` is what it cost; None if nobody knows. `whole`: the answer came to its end.
+    `model_answered` and `finish_reason` are the provider's words, empty if it said none, and of the
+    first choice. `booked`: the usage ledger has it.
     """
 
     model_asked: str
@@ -29,6 +29,8 @@ class ChatRecord:
     target: Target | None = None
     usage: TokenUsage | None = None
     estimated: bool = False
+    cost_micro_dollars: int | None = None
+    events: int = 0
     whole: bool = False
     overhead_s: float | None = None
     first_token_s: float | None = None
@@ -40,22 +42,12 @@ class ChatRecord:
     model_answered: str = ""
     finish_reason: str = ""
     started: float = field(default_factory=time.perf_counter)
-    settled: Settled | None = None
     booked: bool = False
-
-    @property
-    def cost_micro_dollars(self) -> int | None:
-        """What the answer cost; None if nobody knows."""
-        if self.target is None or self.usage is None:
-            return None
-        # Of a model without a price nothing, or what such a model is set to count for.
-        known = self.target.cost_of(self.usage)
-        cost = known if self.settled is None else self.settled.cost_micro_dollars
-        return cost if cost or self.target.price else None
 
     def saw(self, chunk: ChatChunk) -> None:
         """Notes what a piece of the answer tells of it."""
         self.usage = chunk.usage or self.usage
+        self.events += len(chunk.events)
         for event in chunk.events:
             if not self.model_answered and isinstance(model := event.get("model"), str):
                 self.model_answered = model

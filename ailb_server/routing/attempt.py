@@ -131,9 +131,14 @@ class Attempt:
         seen = len(first.events) if first else 0
         self.used(told or self._facts.usage_of(seen), whole=False)
 
-    def used(self, usage: TokenUsage, *, whole: bool = True) -> None:
-        """What the answer took, to be told once; it may be less than `whole`."""
-        cost = self.seat.target.cost_of(usage)
+    def used(
+        self, usage: TokenUsage, cost_micro_dollars: int | None = None, *, whole: bool = True
+    ) -> None:
+        """What the answer took and cost, to be told once; it may be less than `whole`. Without a
+        cost, that by the target's price."""
+        cost = cost_micro_dollars
+        if cost is None:
+            cost = self.seat.target.cost_of(usage)
         self.seat.state.used(usage, cost, whole=whole)
         if self.seat.gate is not None:
             taken = usage.prompt + usage.completion

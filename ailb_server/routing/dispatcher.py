@@ -37,7 +37,9 @@ _log = logging.getLogger(__name__)
 class Used(Protocol):
     """See `Attempt.used`."""
 
-    def __call__(self, usage: TokenUsage, *, whole: bool = True) -> None:
+    def __call__(
+        self, usage: TokenUsage, cost_micro_dollars: int | None = None, *, whole: bool = True
+    ) -> None:
         """Tells it."""
         ...
 

@@ -26,8 +26,12 @@ class Pricing:
 
     def cost(self, usage: TokenUsage, price: Price | None) -> int:
         """Micro-dollars; a price that is not known as the setting says."""
+        return self.cost_if_known(usage, price) or 0
+
+    def cost_if_known(self, usage: TokenUsage, price: Price | None) -> int | None:
+        """As `cost`; None if the setting does not say either."""
         known = price or self.unknown.price
-        return known.micro_dollars(usage) if known else 0
+        return known.micro_dollars(usage) if known else None
 
     def worst(self, prompt: int, completion: int, prices: Iterable[Price | None]) -> int:
         """Micro-dollars, rounded up, of that many tokens at the dearest of the prices."""

@@ -112,14 +112,9 @@ class MemoryLimits:
         if limit.per_minute:
             row.level -= granted * UNIT
         row.updated_at = now
-        row.leases[ask.lease] = Lease(
-            keep + granted,
-            spare + max(granted - ask.need, 0),
-            ask.settled,
-            ask.heard,
-            now,
-            now + round(self.ttl_s * MICRO),
-        )
+        spare += max(granted - ask.need, 0)
+        ends = now + round(self.ttl_s * MICRO)
+        row.leases[ask.lease] = Lease(keep + granted, spare, ask.settled, ask.heard, now, ends)
         return Grant(kept, granted, left - granted, elsewhere, unanswered, row.spent)
 
     def _settled(self, row: Row, delta: int, held: int, others: Sequence[Lease]) -> int:

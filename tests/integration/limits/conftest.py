@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ailb_server.access.bucket import LeaseRules
 from ailb_server.access.leases import EngineRules, Leases
 from ailb_server.domain.admission import Admitted
-from ailb_server.domain.chat import ChatChunk, ChatRequest, TokenUsage
+from ailb_server.domain.chat import ChatRequest, TokenUsage
 from ailb_server.domain.errors import AilbError
 from ailb_server.domain.principal import KeyLimits, Principal
 from ailb_server.domain.target import Price, Target
@@ -92,9 +92,7 @@ def parted(
 
 def settle(admitted: Admitted, tokens: int) -> None:
     """So many tokens were said, at a dollar each."""
-    admitted.saw(ChatChunk((), b"", TokenUsage(completion=tokens)))
-    admitted.ended()
-    assert admitted.settle(TARGET).cost_micro_dollars == tokens * DOLLAR
+    admitted.settle(TARGET, TokenUsage(completion=tokens))
 
 
 @contextlib.asynccontextmanager

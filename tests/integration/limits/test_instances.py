@@ -10,7 +10,7 @@ import pytest
 
 from ailb_server.access.bucket import LeaseRules
 from ailb_server.domain.admission import Admitted
-from ailb_server.domain.chat import ChatChunk, TokenUsage
+from ailb_server.domain.chat import TokenUsage
 from ailb_server.domain.errors import AilbError, BudgetExceededError, RateLimitExceededError
 from ailb_server.domain.principal import KeyLimits, Principal
 from tests.integration.limits.conftest import (
@@ -26,7 +26,6 @@ from tests.integration.limits.conftest import (
 )
 from tests.support.postgres import sql
 
-# After this server's start: a lease lives at least its time from there.
 START = 4_000_000_000.0
 
 
@@ -36,7 +35,9 @@ async def rush(
     """All at once, in turns on the instances."""
     turns = itertools.islice(itertools.cycle(found), requests)
     tries = [one.try_in(who, answer_of(tokens)) for one in turns]
-    return parted(await asyncio.gather(*tries))
+    results = parted(await asyncio.gather(*tries))
+    assert not any(one.seen.let_in for one in found), "the store was there"
+    return results
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -50,7 +51,7 @@ async def test_a_budget_for_100_admits_100_of_1000_at_once(migrated_dsn: str, co
             assert all("reserved by requests that run" in str(error) for error in refused)
             # All of it comes back: nothing was said.
             for one in admitted:
-                one.settle(None)
+                one.settle(None, None)
         assert sum(one.seen.statements for one in found) < 1000
         admitted, refused = await rush(found, who, 1000)
         assert len(admitted) == 100
@@ -74,7 +75,7 @@ async def test_what_another_instance_does_not_use_is_not_refused(migrated_dsn: s
         for one in itertools.islice(itertools.cycle(found), 40):
             admitted, refused = await rush([one], who, 1, tokens=100)
             assert refused == []
-            admitted[0].settle(None)
+            admitted[0].settle(None, None)
 
 
 async def test_slots_are_those_of_all_instances(migrated_dsn: str) -> None:
@@ -85,7 +86,7 @@ async def test_slots_are_those_of_all_instances(migrated_dsn: str) -> None:
         assert {type(error) for error in refused} == {RateLimitExceededError}
         assert {error.facts["limit"] for error in refused} == {"key_slots"}
         for one in admitted:
-            one.settle(TARGET)
+            one.settle(TARGET, TokenUsage(prompt=10, completion=5))
         again = [await rush([found[n % 3]], who, 1) for n in range(6)]
         assert [len(admitted) for admitted, _ in again] == [1, 1, 1, 1, 1, 0]
 
@@ -110,9 +111,7 @@ async def test_headers_tell_the_truth(migrated_dsn: str) -> None:
         for _ in range(3):
             ((one,), _) = await rush([found], who, 1, tokens=100)
             told.append(dict(one.headers))
-            one.saw(ChatChunk((), b"", TokenUsage(prompt=10, completion=5)))
-            one.ended()
-            one.settle(TARGET)
+            one.settle(TARGET, TokenUsage(prompt=10, completion=5))
         assert [t["x-ratelimit-remaining-requests"] for t in told] == ["59", "58", "57"]
         assert [t["x-ratelimit-reset-requests"] for t in told] == ["1s", "2s", "3s"]
         assert {t["x-ratelimit-limit-requests"] for t in told} == {"60"}

@@ -3,21 +3,34 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from ailb_server.access.bucket import LeaseRules
-from ailb_server.domain.errors import StorageUnavailableError
+from ailb_server.domain.errors import AilbError, StorageUnavailableError
 from ailb_server.local.postgres import EmbeddedPostgres
 from ailb_server.storage.migrations import migrate
-from tests.integration.limits.conftest import DOLLAR, answer_of, caller, instance, parted, settle
+from tests.integration.limits.conftest import (
+    DOLLAR,
+    Instance,
+    answer_of,
+    caller,
+    instance,
+    parted,
+    settle,
+)
 from tests.support.postgres import REPOSITORY, socket_directory, sql
 
 RULES = LeaseRules(ttl_s=2.5, margin_s=0.5, renew_s=0.3)
+WHO = caller(
+    requests_per_minute=60_000,
+    max_concurrent=1000,
+    monthly_budget_micro_dollars=100_000 * DOLLAR,
+)
 
 
 @pytest.fixture
@@ -37,51 +50,52 @@ def kill(dsn: str) -> None:
     os.kill(int(pid), signal.SIGKILL)
 
 
+@dataclass
+class Shop:
+    """Requests one after the other, seven dollars each."""
+
+    found: Instance
+    spent: int = 0
+    refused: list[AilbError] = field(default_factory=list)
+
+    async def some(self, count: int) -> int:
+        """How many of them ran."""
+        tries = [await self.found.try_in(WHO, answer_of(10)) for _ in range(count)]
+        ran, refused = parted(tries)
+        self.refused.extend(refused)
+        for one in ran:
+            settle(one, 7)
+        self.spent += 7 * len(ran)
+        return len(ran)
+
+    async def until(self, over: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not over():
+                await self.some(2)
+                await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize("outage", ["allow", "deny"])
 async def test_what_is_leased_goes_on_then_the_setting_decides(
     mortal: tuple[EmbeddedPostgres, str], outage: Literal["allow", "deny"]
 ) -> None:
     (server, dsn), deny = mortal, outage == "deny"
-    who = caller(
-        requests_per_minute=60_000,
-        max_concurrent=1000,
-        monthly_budget_micro_dollars=100_000 * DOLLAR,
-    )
-    spent, kinds = 0, set[type]()
-    async with AsyncExitStack() as stack:
-        found = await stack.enter_async_context(instance(dsn, rules=RULES, deny=deny))
-
-        async def some(count: int) -> int:
-            """Requests one after the other, 7 dollars each; how many ran."""
-            nonlocal spent
-            ran, refused = parted([await found.try_in(who, answer_of(10)) for _ in range(count)])
-            kinds.update(type(error) for error in refused)
-            for one in ran:
-                settle(one, 7)
-            spent += 7 * len(ran)
-            return len(ran)
-
-        assert await some(20) == 20
-        await asyncio.sleep(0.02)
-        assert await some(20) == 20
+    async with instance(dsn, rules=RULES, deny=deny) as found:
+        shop, seen = Shop(found), found.seen
+        assert await shop.some(40) == 40
         await asyncio.to_thread(kill, dsn)
-        assert await some(3) == 3
-        assert found.seen.let_in == 0, "they ran on what was leased"
-        async with asyncio.timeout(20):
-            # Until nothing that was leased is left or good.
-            ran = 1
-            while found.seen.let_in < 100 and ran > 0:
-                ran = await some(5)
-                await asyncio.sleep(0.01)
-        assert await some(50) == (0 if deny else 50)
-        assert kinds == ({StorageUnavailableError} if deny else set())
+        assert await shop.some(3) == 3
+        assert seen.let_in == 0, "they ran on what was leased"
+        await shop.until(lambda: len(shop.refused) >= 100 or seen.let_in >= 100)
+        await asyncio.sleep(RULES.ttl_s)
+        assert await shop.some(50) == (0 if deny else 50)
+        assert {type(error) for error in shop.refused} == (
+            {StorageUnavailableError} if deny else set()
+        )
         assert await asyncio.to_thread(server.start) == dsn
-        async with asyncio.timeout(20):
-            while not found.seen.up:
-                await some(1)
-                await asyncio.sleep(0.02)
-        let_in = found.seen.let_in
-        assert await some(20) == 20
-        assert found.seen.let_in == let_in
-    budget = sql(dsn, "SELECT spent_usd::int, reserved_usd::int, leased_usd::int FROM budget_usage")
-    assert budget == f"{spent}|0|0", "every cost is told, also those of the outage"
+        await shop.until(lambda: seen.up)
+        let_in = seen.let_in
+        assert await shop.some(20) == 20
+        assert seen.let_in == let_in
+    told = sql(dsn, "SELECT spent_usd::int, reserved_usd::int, leased_usd::int FROM budget_usage")
+    assert told == f"{shop.spent}|0|0", "every cost is told, also those of the outage"

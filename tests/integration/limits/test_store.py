@@ -12,7 +12,6 @@ from tests.support.limits import MemoryLimits, budget, rpm, slots
 from tests.support.postgres import sql
 
 TTL_S = 15.0
-# After this server's start: a lease lives at least its time from there.
 START = 4_000_000_000.0
 
 

@@ -32,7 +32,7 @@ async def test_the_views_tell_what_is_used(migrated_dsn: str) -> None:
         )
         assert told == "slots|0|3|t|1"
         for one in admitted:
-            one.settle(None)
+            one.settle(None, None)
     remains = sql(migrated_dsn, "SELECT remains FROM limit_usage WHERE quantity = 'requests'")
     assert 57 <= int(remains) <= 60
     assert sql(migrated_dsn, "SELECT sum(leased) FROM limit_usage") == "0"

@@ -38,6 +38,7 @@ async def main(dsn: str, directory: str, name: str) -> None:
             number += 1
             usage = TokenUsage(prompt=number)
             record = ChatRecord("gpt", stream=False, target=TARGET, usage=usage)
+            record.cost_micro_dollars = number
             record.request_id = f"{name}-{number}"
             accounting.chat_answered(record)
             sys.stdout.write(f"{record.request_id}\n")

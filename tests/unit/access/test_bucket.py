@@ -124,3 +124,45 @@ def test_a_refusal_holds_for_a_moment_and_no_longer() -> None:
     assert bucket.refuses(1, arrived=9.9, now=10.002)
     assert bucket.refuses(1, arrived=10.2, now=10.2)
     assert not bucket.refuses(1, arrived=11.0, now=11.0)
+
+
+def test_what_a_dead_lease_may_have_used_last_is_not_refilled_twice() -> None:
+    world = World(rpm(60, 100), seeded(1), lossy=0.0)
+    one, other = world.instances[:2]
+    one.bucket.waiting = [50]
+    world.renew(one)
+    world.now += RULES.ttl_s - RULES.margin_s - 0.1
+    # Its message was lost, its requests were not; then it dies.
+    one.bucket.take(50, world.now)
+    world.now += 7.1
+    other.bucket.waiting = [55]
+    world.renew(other)
+    assert other.bucket.low == 0
+    assert not other.bucket.has(56, world.now)
+    assert world.store.rows[world.limit.name].level < 60_000_000
+
+
+def test_what_comes_back_late_does_not_exceed_the_burst() -> None:
+    world = World(rpm(60, 100), seeded(1), lossy=0.0)
+    one = world.instances[0]
+    world.request(one, 100)
+    world.renew(one)
+    assert one.running == [100]
+    # Told, so that there is room for it to come back.
+    world.renew(one)
+    world.now += 60
+    world.request(one, 60)
+    world.message(one)
+    world.message(one)
+    assert one.grant is not None
+    world.now += 0.01
+    one.bucket.waiting = []
+    world.message(one)
+    assert one.bucket.has(60, world.now)
+    # The first one used nothing, as it turns out; meanwhile its tokens were refilled.
+    one.bucket.release(100, 0)
+    assert not one.bucket.has(61, world.now)
+    assert one.bucket.remaining(world.now) <= 100
+    world.renew(one)
+    row = world.store.rows[world.limit.name]
+    assert row.level // 60_000_000 + sum(lease.held for lease in row.leases.values()) <= 100

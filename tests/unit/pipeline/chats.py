@@ -12,10 +12,13 @@ from tests.unit.doubles import FakeProvider
 PRICE = Price(prompt=1_000_000, completion=2_000_000)
 
 
-def pipeline_over(observer: ChatObserver, *providers: FakeProvider) -> ChatPipeline:
+def pipeline_over(
+    observer: ChatObserver, *providers: FakeProvider, price: Price | None = PRICE
+) -> ChatPipeline:
     """Serves the model `m` by each provider, in this order."""
     ledger = Ledger()
-    declared = [Declaration(p.name, p.name, p, ("m",), prices={"m": PRICE}) for p in providers]
+    prices = {"m": price} if price else {}
+    declared = [Declaration(p.name, p.name, p, ("m",), prices=prices) for p in providers]
     catalogue = Catalogue(declared, ledger)
     dispatcher = Dispatcher({p.name: p for p in providers}, ledger, lambda *_: None)
     router = Router(catalogue, ledger, RouterDefaults("failover"))

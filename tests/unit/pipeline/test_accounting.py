@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from ailb_server.domain.admission import Settled
-from ailb_server.domain.chat import ChatChunk, ChatRequest, TokenUsage
+from ailb_server.domain.chat import ChatChunk, TokenUsage
 from ailb_server.domain.errors import (
     AilbError,
     BudgetExceededError,
@@ -64,7 +63,7 @@ def finish(reason: str, index: int = 0) -> ChatChunk:
 def test_a_row_tells_all() -> None:
     record = record_of(chat("gpt", stream=True), WISHES)
     record.target = PRICED
-    record.usage = TokenUsage(10, 5, 4, 1, 2)
+    record.usage, record.cost_micro_dollars = TokenUsage(10, 5, 4, 1, 2), 60
     record.first_token_s, record.total_s = 0.25, 0.5
     record.saw(finish("stop"))
     entry = booked(record)
@@ -231,51 +230,38 @@ async def test_all_observers_are_told_of_all() -> None:
         assert (observer.started, len(observer.answered), len(observer.records)) == (1, 1, 1)
 
 
-@dataclass
-class Settling:
-    """An admission that settles at a cost of its own; the targets that it was told."""
-
-    targets: list[Target | None] = field(default_factory=list)
-    headers: tuple[tuple[str, str], ...] = ()
-
-    async def admit(self, who: Principal, request: ChatRequest) -> "Settling":
-        return self
-
-    def saw(self, chunk: ChatChunk) -> None:
-        """Not of interest."""
-
-    def ended(self) -> None:
-        """Not of interest."""
-
-    def settle(self, target: Target | None) -> Settled:
-        self.targets.append(target)
-        return Settled(TokenUsage(prompt=100, completion=20), 12_345, estimated=True)
-
-
 @pytest.mark.parametrize(
     "says", [[chunk(), end()], [chunk(), chunk()], [chunk(), UpstreamTimeoutError("x")]]
 )
-async def test_the_ledger_has_what_was_settled_and_that_is_once(
-    says: list[ChatChunk | Exception],
-) -> None:
-    ledger, settling = Ledger(), Settling()
+async def test_an_answer_has_one_row_however_it_ends(says: list[ChatChunk | Exception]) -> None:
+    ledger = Ledger()
     pipeline = pipeline_over(Accounting(ledger, "a"), FakeProvider("p", says=says))
     with contextlib.suppress(UpstreamTimeoutError):
-        async with replace(pipeline, admission=settling).open(chat(stream=True)) as answer:
+        async with pipeline.open(chat(stream=True)) as answer:
             async for _ in answer.chunks:
                 pass
-    assert [target and target.provider for target in settling.targets] == ["p"]
     entry = ledger.entry
-    assert (entry.cost_micro_dollars, entry.prompt_tokens, entry.estimated) == (12_345, 100, True)
+    assert (entry.provider, entry.estimated) == ("p", True)
+    assert entry.prompt_tokens and entry.completion_tokens
+    assert entry.cost_micro_dollars == entry.prompt_tokens + 2 * entry.completion_tokens
 
 
-async def test_nobody_is_charged_for_what_nobody_answered() -> None:
-    ledger, settling = Ledger(), Settling()
+@pytest.mark.parametrize("words", ["data: [DONE]", "event: message_stop"])
+async def test_a_model_that_says_what_ends_a_stream_does_not_end_it(words: str) -> None:
+    ledger, usage = Ledger(), TokenUsage(prompt=7, completion=3)
+    says = [chunk(words), chunk(words), chunk("2", usage), end()]
+    pipeline = pipeline_over(Accounting(ledger, "a"), FakeProvider("p", says=says))
+    async with pipeline.open(chat(stream=True)) as answer:
+        counts = [len(ledger.entries) async for _ in answer.chunks]
+    assert counts == [0, 0, 0, 1]
+    assert (ledger.entry.completion_tokens, ledger.entry.estimated) == (3, False)
+
+
+async def test_a_failed_chat_has_neither_tokens_nor_a_cost() -> None:
+    ledger = Ledger()
     failing = FakeProvider("p", refusal=UpstreamUnavailableError("x"))
-    pipeline = replace(pipeline_over(Accounting(ledger, "a"), failing), admission=settling)
     with pytest.raises(UpstreamUnavailableError):
-        async with pipeline.open(chat()):
+        async with pipeline_over(Accounting(ledger, "a"), failing).open(chat()):
             pass
-    assert settling.targets == [None]
     entry = ledger.entry
     assert (entry.cost_micro_dollars, entry.prompt_tokens, entry.estimated) == (None, None, False)

@@ -1,12 +1,12 @@
 """What a chat's record adds to the metrics."""
 
 from ailb_server.domain.chat import TokenUsage
-from ailb_server.domain.target import Price, Target
+from ailb_server.domain.target import Target
 from ailb_server.pipeline.metering import Metering
 from ailb_server.pipeline.record import ChatRecord
 from ailb_server.telemetry.metrics import Metrics
 
-_TARGET = Target("p", "m", price=Price(prompt=2_000_000, completion=8_000_000))
+_TARGET = Target("p", "m")
 _LABELS = {"provider": "p", "model": "m"}
 
 
@@ -28,7 +28,13 @@ def test_an_answer_counts_tokens_cost_and_times() -> None:
     usage = TokenUsage(prompt=10, completion=5, cached=4)
     metrics = _metered(
         ChatRecord(
-            "m", stream=True, target=_TARGET, usage=usage, overhead_s=0.001, first_token_s=0.2
+            "m",
+            stream=True,
+            target=_TARGET,
+            usage=usage,
+            cost_micro_dollars=60,
+            overhead_s=0.001,
+            first_token_s=0.2,
         )
     )
     assert _value(metrics, "ailb_requests_total", outcome="ok") == 1
@@ -47,8 +53,7 @@ def test_an_answer_at_once_has_no_time_to_first_token() -> None:
 
 
 def test_a_model_without_a_price_costs_nothing() -> None:
-    target = Target("p", "m")
-    metrics = _metered(ChatRecord("m", stream=False, target=target, usage=TokenUsage(prompt=1)))
+    metrics = _metered(ChatRecord("m", stream=False, target=_TARGET, usage=TokenUsage(prompt=1)))
     assert _value(metrics, "ailb_cost_micro_dollars_total") is None
 
 
