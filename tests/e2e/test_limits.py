@@ -10,8 +10,9 @@ import openai
 import pytest
 
 from tests.e2e.test_keys import ADMIN, CHAT, make, openai_client
+from tests.e2e.test_keys import ask as asked
 from tests.support.postgres import database_dsn, sql
-from tests.support.stack import Stack
+from tests.support.stack import Stack, eventually
 
 # A dollar for 100,000 tokens.
 PRICE = 10_000_000
@@ -71,6 +72,27 @@ def test_a_spent_budget_is_a_402(limited: Stack) -> None:
     assert ask(limited, secret, max_tokens=10)[0] == 200
     query = f"SELECT spent_usd > 0, budget_usd FROM budget_usage WHERE owner_id = {key}"  # noqa: S608
     assert sql(limited.dsn, query).endswith("|0.005000")
+
+
+def routed_micro_dollars(stack: Stack) -> int:
+    """What all requests until now have cost, as routing's statistics tell."""
+    status, stats = asked(stack, "GET", "/api/routing/stats")
+    assert status == 200
+    return round(sum(target["cost_usd"] for target in stats["targets"]) * 1_000_000)
+
+
+def test_budget_ledger_and_statistics_tell_one_cost(limited: Stack) -> None:
+    key, secret = make(limited, limits={"monthly_budget_usd": 1})
+    before = routed_micro_dollars(limited)
+    for stream in (False, True):
+        assert ask(limited, secret, stream=stream, max_tokens=10)[0] == 200
+    ledger = f"SELECT count(*), sum(cost_micro_dollars) FROM usage_ledger WHERE key_id = {key}"  # noqa: S608
+    eventually(lambda: sql(limited.dsn, ledger).startswith("2|"))
+    cost = int(sql(limited.dsn, ledger).removeprefix("2|"))
+    assert cost > 0
+    assert routed_micro_dollars(limited) - before == cost
+    budget = f"SELECT round(spent_usd * 1e6) FROM budget_usage WHERE owner_id = {key}"  # noqa: S608
+    eventually(lambda: int(sql(limited.dsn, budget)) == cost)
 
 
 def test_a_tenants_limit_is_in_force_at_once(limited: Stack) -> None:
