@@ -78,7 +78,8 @@ def routed_micro_dollars(stack: Stack) -> int:
     """What all requests until now have cost, as routing's statistics tell."""
     status, stats = asked(stack, "GET", "/api/routing/stats")
     assert status == 200
-    return round(sum(target["cost_usd"] for target in stats["targets"]) * 1_000_000)
+    costs: list[float] = [target["cost_usd"] for target in stats["targets"]]
+    return round(sum(costs) * 1_000_000)
 
 
 def test_budget_ledger_and_statistics_tell_one_cost(limited: Stack) -> None:
