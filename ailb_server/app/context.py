@@ -42,7 +42,8 @@ async def open_context(
     knowledge = await open_knowledge(
         settings, store, database_url, given, metrics.knowledge, closing
     )
-    imports = open_importing(store, knowledge.store, given.bulk if given else None, closing)
+    bulk = given.bulk if given else None
+    imports = open_importing(store, knowledge.store, bulk, closing, reindexing=knowledge.reindexing)
     service = KnowledgeService(knowledge.store, knowledge.retriever, knowledge.reindexing, imports)
     return OpenContext(
         stage=ContextStage(

@@ -1,6 +1,7 @@
 """Fetches a model from the hub, once: only the files that its runtime needs."""
 
 import io
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,8 @@ def fetched(model: str, revision: str | None, files: Sequence[str], progress: Pr
     that it made. `revision` is a commit; None is the newest one at the first fetch. Raises
     ModelError.
     """
+    # Each of its tries, several times; what comes of them is told once.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     wanted = partial(
         snapshot_download, repo_id=model, revision=revision, allow_patterns=list(files)
     )

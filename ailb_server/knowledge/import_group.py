@@ -1,16 +1,12 @@
 """The work on a few documents of one tenant: read, cut, embed, store."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from ailb_server.domain.embedding import Embedder
-from ailb_server.domain.errors import (
-    EmbedderUnavailableError,
-    EmbeddingMismatchError,
-    NotFoundError,
-)
+from ailb_server.domain.errors import EmbeddingMismatchError, NotFoundError
 from ailb_server.domain.imports import Done, ImportItem, StoredDocument, is_amended, same_content
 from ailb_server.domain.knowledge import Collection
 from ailb_server.knowledge.extraction.content_types import content_type
@@ -25,13 +21,16 @@ from ailb_server.knowledge.ports import KnowledgeStore
 
 @dataclass(frozen=True, slots=True)
 class GroupWork:
-    """What every group's work needs. Without `embedder`, documents are found by words only."""
+    """What every group's work needs. Without `embedder`, documents are found by words only; before
+    it has started too, and `without_vectors` is told the tenant and the collection: a model that
+    cannot be fetched must not hold them up."""
 
     store: KnowledgeStore
     queue: ImportQueue
     extraction: Extraction
     embedder: Embedder | None
     rules: WorkRules
+    without_vectors: Callable[[int, str], None] = lambda _tenant_id, _collection: None
 
     async def run(self, worker: UUID, items: Sequence[ImportItem]) -> None:
         """Finishes every item, collection by collection.
@@ -50,7 +49,9 @@ class GroupWork:
 
     async def _collection(self, worker: UUID, name: str, items: Sequence[ImportItem]) -> None:
         """Three stages at once: while documents are stored, others are embedded and cut."""
-        collection = await self.store.collection(items[0].tenant_id, name)
+        tenant_id = items[0].tenant_id
+        collection = await self.store.collection(tenant_id, name)
+        starting = self.embedder is not None and self.embedder.space is None
         try:
             collection, embedder = await self._agreed(collection)
         except EmbeddingMismatchError as error:
@@ -66,17 +67,17 @@ class GroupWork:
             else pass_on(cut, whole),
             storing.run(whole),
         )
+        if starting:
+            self.without_vectors(tenant_id, name)
         if storing.fault is not None:
             raise storing.fault
 
     async def _agreed(self, collection: Collection) -> tuple[Collection, Embedder | None]:
         """The collection with the space of its vectors, and who makes them, if anyone now."""
         embedder = self.embedder
-        if embedder is None:
+        space = embedder.space if embedder is not None else None
+        if embedder is None or space is None:
             return collection, None
-        space = embedder.space
-        if space is None:
-            raise EmbedderUnavailableError("The embedder has not started yet.")
         if collection.next_space == space:
             # It is being embedded anew: that finds what is new, too.
             return collection, None

@@ -8,15 +8,22 @@ import httpx2 as httpx
 import pytest
 
 from tests.support.embedding import model_directory
+from tests.support.postgres import fresh_database
 from tests.support.stack import Stack, eventually
 
 __all__ = ["model_directory"]
 
 
 @pytest.fixture(scope="module")
-def stack(postgres_server: str, model_directory: Path) -> Iterator[Stack]:
+def database(postgres_server: str) -> Iterator[str]:
+    """Its own: instances without a model, on one with others, would import documents too."""
+    yield from fresh_database(postgres_server, "OWNER ailb")
+
+
+@pytest.fixture(scope="module")
+def stack(database: str, model_directory: Path) -> Iterator[Stack]:
     settings = {"embedding_backend": "local", "embedding_model": str(model_directory)}
-    with Stack(postgres_server, settings=settings) as running:
+    with Stack(database, settings=settings) as running:
         eventually(lambda: component(running, "embedder") == "HEALTH_STATE_OK", 60)
         yield running
 
@@ -43,7 +50,7 @@ def test_passages_are_found_by_meaning(stack: Stack) -> None:
     }
     documents = [{"id": id_, "text": text} for id_, text in texts.items()]
     job = rest.post("/v1/collections/animals/documents", json={"documents": documents}).json()
-    path = f"/v1/imports/{job['import']['id']}"
+    path = f"/v1/imports/{job['job']['id']}"
     eventually(lambda: rest.get(path).json()["job"]["imported"] == 3, 60)
     collection = rest.get("/v1/collections/animals").json()["collection"]
     assert collection["embedding_model"] == "all-MiniLM-L6-v2"

@@ -39,7 +39,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def postgres_dsn(postgres_server: str) -> Iterator[str]:
     """The DSN of an empty database, dropped after the test. Its owner, `ailb`, is no superuser."""
-    yield from _fresh_database(postgres_server, "OWNER ailb")
+    yield from fresh_database(postgres_server, "OWNER ailb")
 
 
 @pytest.fixture(scope="session")
@@ -53,10 +53,10 @@ def migrated_template(postgres_server: str) -> str:
 @pytest.fixture
 def migrated_dsn(postgres_server: str, migrated_template: str) -> Iterator[str]:
     """The DSN of a database with all migrations applied, as cheap as an empty one."""
-    yield from _fresh_database(postgres_server, f"OWNER ailb TEMPLATE {migrated_template}")
+    yield from fresh_database(postgres_server, f"OWNER ailb TEMPLATE {migrated_template}")
 
 
-def _fresh_database(server: str, options: str) -> Iterator[str]:
+def fresh_database(server: str, options: str) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
     sql(server, f"CREATE DATABASE {name} {options}", role="postgres")
     yield database_dsn(server, name)
