@@ -1,6 +1,7 @@
 """Gives a chat its memory and its knowledge, and remembers what came of it."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -24,8 +25,9 @@ from ailb_server.pipeline.sources import ends, with_sources
 from ailb_server.pipeline.tally import Tally
 from ailb_server.pipeline.wishes import CallWishes
 
-# The last events of a stream in OpenAI's and in Anthropic's format.
-_ENDS = (b"data: [DONE]", b"event: message_stop")
+# The last events of a stream in OpenAI's and in Anthropic's format. Only where a line begins: a
+# model may say the same words in the middle of its answer.
+_END = re.compile(rb"(?:\A|[\r\n])(?:data: \[DONE\]|event: message_stop)")
 
 
 @dataclass(slots=True)
@@ -129,6 +131,11 @@ class ContextStage:
         return Remembering(self.memory, session_id, wishes)
 
 
+def is_last(chunk: ChatChunk) -> bool:
+    """Whether a stream's chunk tells that the answer is over."""
+    return _END.search(chunk.wire) is not None
+
+
 async def remembered(
     chunks: AsyncGenerator[ChatChunk, None],
     request: ChatRequest,
@@ -142,7 +149,7 @@ async def remembered(
         try:
             async for chunk in chunks:
                 remembering.tally.add(chunk)
-                if not request.stream or any(end in chunk.wire for end in _ENDS):
+                if not request.stream or is_last(chunk):
                     await remembering.remember(request, target)
                 yield chunk
         except (asyncio.CancelledError, GeneratorExit):
