@@ -52,7 +52,9 @@ def _shortened(text: str, budget: int) -> str:
     limit = longest_text(budget)
     if len(text) <= limit:
         return text
-    return text[: max(0, limit - len(_SHORTENED))] + _SHORTENED
+    kept = limit - len(_SHORTENED)
+    # A budget of a few tokens has no room to say so.
+    return text[:kept] + _SHORTENED if kept > 0 else text[:limit]
 
 
 def _cost(turn: StoredTurn, budget: int) -> int:

@@ -1,7 +1,7 @@
 """Which last turns a request is given."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ailb_server.domain.chat import JsonObject
@@ -70,6 +70,7 @@ def test_nothing_is_said_by_blanks() -> None:
 
 
 @given(MESSAGES, st.integers(0, 300))
+@example([user("u" * 40), user("u" * 40)], 6)
 def test_whatever_was_stored_the_messages_are_a_conversation(
     messages: list[JsonObject], budget: int
 ) -> None:
