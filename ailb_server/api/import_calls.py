@@ -5,8 +5,8 @@ from contextlib import aclosing
 
 from ailb.v1 import knowledge_pb2
 from ailb.v1 import knowledge_service_pb2 as pb
-from ailb_server.api.messages.knowledge import timestamp
 from ailb_server.api.messages.structs import json_of
+from ailb_server.api.messages.times import timestamp
 from ailb_server.domain.imports import ImportStatus
 from ailb_server.domain.principal import Principal
 from ailb_server.knowledge.importing import DocumentInput, Importing

@@ -1,20 +1,11 @@
-"""Pages of lists: how many, and from where on."""
+"""Opaque tokens of pages that are ordered by a name; `page_token` has those of numbers."""
 
 import base64
 import binascii
 
 from ailb_server.domain.errors import InvalidRequestError
 
-_DEFAULT_SIZE = 100
-MAX_SIZE = 1000
 _MAX_TOKEN = 4096
-
-
-def page_size(asked: int) -> int:
-    """Raises InvalidRequestError."""
-    if not 0 <= asked <= MAX_SIZE:
-        raise InvalidRequestError(f"`page_size` must be from 1 to {MAX_SIZE}.", param="page_size")
-    return asked or _DEFAULT_SIZE
 
 
 def page_token(last: str) -> str:

@@ -11,12 +11,13 @@ from ailb.v1 import knowledge_service_pb2 as pb
 from ailb.v1 import knowledge_service_pb2_grpc as pb_grpc
 from ailb_server.api.edge import current_call
 from ailb_server.api.knowledge_fields import knowledge_query, new_collection
-from ailb_server.api.knowledge_pages import page_size, page_start, page_token
+from ailb_server.api.knowledge_pages import page_start, page_token
 from ailb_server.api.messages.knowledge import (
     collection_message,
     document_message,
     passage_message,
 )
+from ailb_server.api.page_token import checked_size
 from ailb_server.domain.knowledge import Collection
 from ailb_server.domain.principal import Principal
 from ailb_server.knowledge.ports import CatalogueStore
@@ -79,7 +80,7 @@ class KnowledgeService(pb_grpc.KnowledgeServiceServicer):
     ) -> pb.ListCollectionsResponse:
         """Those that the caller's key may read. One more than the page is fetched, to know whether
         there is another page."""
-        size, after = page_size(request.page_size), page_start(request.page_token)
+        size, after = checked_size(request.page_size), page_start(request.page_token)
         who = current_call.get().principal
         found = await self._store.list_collections(who.tenant_id, after, size + 1)
         page = found[:size]
@@ -134,7 +135,7 @@ class KnowledgeService(pb_grpc.KnowledgeServiceServicer):
         self, request: pb.ListDocumentsRequest, context: Context
     ) -> pb.ListDocumentsResponse:
         """By id."""
-        size, after = page_size(request.page_size), page_start(request.page_token)
+        size, after = checked_size(request.page_size), page_start(request.page_token)
         collection = await self._store.collection(
             _tenant_of(request.collection), request.collection
         )

@@ -13,6 +13,7 @@ from ailb_server.access.key_cache import CacheRules
 from ailb_server.access.refusals import Refusals
 from ailb_server.access.secret import PEPPER_BYTES, Digester, fingerprint, pepper_of
 from ailb_server.api.gate import Gate
+from ailb_server.app.tasks import ended
 from ailb_server.domain.api_key import Actor, ApiKey, KeyTerms, NewKey
 from ailb_server.domain.principal import Role
 from ailb_server.settings import Settings
@@ -133,10 +134,4 @@ def _hear(
 
     listener = Notifications(database_url, {**heard, CHANNEL: changed}, authenticator.missed)
     task = asyncio.create_task(listener.run())
-    closing.push_async_callback(_cancel, task)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    closing.push_async_callback(ended, task)

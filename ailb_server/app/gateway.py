@@ -20,6 +20,7 @@ from ailb_server.app.providers import (
 )
 from ailb_server.app.routing import OpenRouting, open_routing
 from ailb_server.app.services import access_services, core_services, usage_services
+from ailb_server.app.tasks import ended
 from ailb_server.app.usage import open_usage
 from ailb_server.app.version import VERSION
 from ailb_server.demo.server import DemoServer
@@ -165,7 +166,7 @@ class Gateway:
         task = asyncio.create_task(
             _refresh_for_ever(catalogue, self._settings.provider_refresh_s, first)
         )
-        self._closing.push_async_callback(_cancel, task)
+        self._closing.push_async_callback(ended, task)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(first.wait(), _FIRST_LISTING_S)
 
@@ -216,9 +217,3 @@ async def _doubted(catalogue: Catalogue, within_s: float) -> None:
         async with asyncio.timeout(within_s):
             await asyncio.sleep(_LEAST_REFRESH_S)
             await catalogue.doubted.wait()
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

@@ -1,11 +1,11 @@
 """Imports, put together."""
 
 import asyncio
-import contextlib
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from ailb_server.api.import_calls import ImportRpcs
+from ailb_server.app.tasks import ended
 from ailb_server.domain.embedding import Embedder
 from ailb_server.knowledge.backfilling import Backfilling
 from ailb_server.knowledge.extraction.process import ExtractionProcess
@@ -41,13 +41,7 @@ def open_importing(
     if embedder is not None and reindexing is not None:
         backfilling = Backfilling(embedder, reindexing)
         work = replace(work, without_vectors=backfilling.note)
-        closing.push_async_callback(_cancel, asyncio.create_task(backfilling.run()))
+        closing.push_async_callback(ended, asyncio.create_task(backfilling.run()))
     worker = ImportWorker(work, imports)
-    closing.push_async_callback(_cancel, asyncio.create_task(worker.run()))
+    closing.push_async_callback(ended, asyncio.create_task(worker.run()))
     return ImportRpcs(Importing(knowledge, imports, worker.wake))
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

@@ -1,7 +1,6 @@
 """Knowledge, put together."""
 
 import asyncio
-import contextlib
 import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from ailb_server.app.embedding import Embedders
+from ailb_server.app.tasks import ended
 from ailb_server.domain.errors import StorageUnavailableError
 from ailb_server.knowledge.cache import ResultCache
 from ailb_server.knowledge.chat import ChatKnowledge
@@ -54,7 +54,7 @@ async def open_knowledge(
     bulk = embedders.bulk if embedders else None
     retriever = Retriever(rows, query, cache, embed_timeout_s=embed_timeout_s)
     task = asyncio.create_task(_tend_for_ever(indexes))
-    closing.push_async_callback(_cancel, task)
+    closing.push_async_callback(ended, task)
     return OpenKnowledge(
         store=rows,
         retriever=retriever,
@@ -73,9 +73,3 @@ async def _tend_for_ever(indexes: VectorIndexes) -> None:
         except asyncpg.PostgresError as error:
             _log.warning("the indexes of knowledge could not be tended: %s", error)
         await asyncio.sleep(_TEND_EVERY_S)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

@@ -1,11 +1,8 @@
 """Knowledge as messages: collections, documents, passages."""
 
-from datetime import datetime
-
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from ailb.v1 import knowledge_pb2
 from ailb_server.api.messages.structs import struct_of
+from ailb_server.api.messages.times import timestamp
 from ailb_server.domain.knowledge import Collection, DocumentRecord
 from ailb_server.knowledge.passages import Passage
 
@@ -56,10 +53,3 @@ def passage_message(passage: Passage) -> knowledge_pb2.Passage:
         similarity=passage.similarity or 0.0,
         score=passage.score,
     )
-
-
-def timestamp(moment: datetime) -> Timestamp:
-    """The moment, which has a time zone."""
-    message = Timestamp()
-    message.FromDatetime(moment)
-    return message

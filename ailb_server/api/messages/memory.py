@@ -1,12 +1,11 @@
 """Sessions and turns as `ailb.v1` messages."""
 
-from datetime import datetime, timedelta
-
-from google.protobuf.timestamp_pb2 import Timestamp
+from datetime import timedelta
 
 from ailb.v1 import memory_pb2 as pb
 from ailb_server.api.messages.names import ROLES_BY_NAME
 from ailb_server.api.messages.structs import struct_of
+from ailb_server.api.messages.times import timestamp
 from ailb_server.domain.memory_queries import Embedded, SessionRecord
 from ailb_server.domain.turn import TurnRecord
 
@@ -17,9 +16,9 @@ def session_message(session: SessionRecord, ttl: timedelta) -> pb.Session:
         id=session.session_id,
         user=session.end_user,
         turn_count=session.turn_count,
-        created_at=_timestamp(session.created_at),
-        last_turn_at=_timestamp(session.last_turn_at),
-        expires_at=_timestamp(session.last_turn_at + ttl),
+        created_at=timestamp(session.created_at),
+        last_turn_at=timestamp(session.last_turn_at),
+        expires_at=timestamp(session.last_turn_at + ttl),
     )
 
 
@@ -39,7 +38,7 @@ def turn_message(turn: TurnRecord) -> pb.Turn:
         tokens=turn.tokens,
         finish_reason=turn.finish_reason,
         request_id=turn.request_id,
-        created_at=_timestamp(turn.created_at),
+        created_at=timestamp(turn.created_at),
     )
 
 
@@ -51,9 +50,3 @@ def match_message(turn: TurnRecord, score: float) -> pb.TurnMatch:
 def progress_message(progress: Embedded) -> pb.ReindexProgress:
     """How far a re-embedding is."""
     return pb.ReindexProgress(done=progress.done, total=progress.total)
-
-
-def _timestamp(moment: datetime) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromDatetime(moment)
-    return timestamp
