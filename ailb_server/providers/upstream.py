@@ -1,30 +1,34 @@
 """The one HTTP seam to a provider: pooled, timed, its failures already AILB's errors."""
 
 import asyncio
-import errno
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from weakref import WeakSet
+from types import TracebackType
 
-import aiohttp
-from aiohttp.client import ClientRequest
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
 from multidict import CIMultiDict
-from typing_extensions import override
 from yarl import URL
 
-from ailb_server.domain.errors import UpstreamTimeoutError, UpstreamUnavailableError
+from ailb_server.domain.errors import (
+    UpstreamError,
+    UpstreamMisconfiguredError,
+    UpstreamTimeoutError,
+    UpstreamUnavailableError,
+)
+from ailb_server.providers.http_connection import BrokenError, Connection, MalformedError
+from ailb_server.providers.http_head import UnfitHeaderError, request_head
+from ailb_server.providers.http_pool import ConnectError, ConnectionPool, ConnectTimeoutError
 
 MAX_BODY_BYTES = 48 * 1024 * 1024
 _DRAIN_S = 0.5
-_KEEPALIVE_S = 30.0
-_READ_BUFFER_BYTES = 256 * 1024
-_RESET = frozenset({errno.ECONNRESET, errno.EPIPE})
-# Of the task's last request, as aiohttp connects in the task that sends.
-_reused: ContextVar[bool] = ContextVar("reused", default=False)
+_FAILURES = (
+    TimeoutError,
+    BrokenError,
+    MalformedError,
+    ConnectError,
+    ConnectTimeoutError,
+    UnfitHeaderError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,34 +45,38 @@ class Reply:
     """An upstream's answer whose body is still to be read; every read is timed."""
 
     def __init__(
-        self, response: aiohttp.ClientResponse, provider: str, timeouts: Timeouts, started: float
+        self, connection: Connection, provider: str, timeouts: Timeouts, started: float
     ) -> None:
-        self._response = response
+        self._connection = connection
         self.provider = provider
         self._timeouts = timeouts
         self._ends = started + timeouts.total_s
-        self._limit = min(started + timeouts.first_token_s, self._ends)
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
+        self.status = connection.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The answer's headers, whose names are in any case."""
+        pairs = self._connection.headers
+        return CIMultiDict((n.decode("latin-1"), v.decode("latin-1")) for n, v in pairs)
 
     async def read(self) -> bytes:
         """The next network read; empty at the end. Raises UpstreamError."""
-        with failures(self.provider):
-            async with asyncio.timeout_at(self._limit):
-                data = await self._response.content.readany()
-        return data
+        try:
+            return await self._connection.read()
+        except _FAILURES as error:
+            raise failure(self.provider, error) from error
 
     def token_seen(self) -> None:
         """Moves the limit from the first token to the pause between tokens."""
         now = asyncio.get_running_loop().time()
-        self._limit = min(now + self._timeouts.between_tokens_s, self._ends)
+        self._connection.wait_until(min(now + self._timeouts.between_tokens_s, self._ends))
 
     async def read_all(self) -> bytes:
         """The whole body, bounded by MAX_BODY_BYTES."""
         pieces: list[bytes] = []
         size = 0
-        # Not until an empty read: that would be one more timed read for each answer.
-        while not self._response.content.at_eof():
+        # Not until an empty read: that would be one more wait for each answer.
+        while not self._connection.at_end:
             piece = await self.read()
             size += len(piece)
             if size > MAX_BODY_BYTES:
@@ -80,147 +88,143 @@ class Reply:
 
     async def drain(self) -> None:
         """Reads to the end if that is near, so that the connection can serve again."""
+        connection = self._connection
+        if connection.at_end:
+            return
+        connection.wait_until(asyncio.get_running_loop().time() + _DRAIN_S)
         try:
-            async with asyncio.timeout(_DRAIN_S):
-                while await self._response.content.readany():
-                    pass
-        except (TimeoutError, aiohttp.ClientError):
-            self._response.close()
+            while await connection.read():
+                pass
+        except _FAILURES:
+            connection.abort()
 
 
 class Upstream:
-    """One provider's connections: one session for as long as the server runs."""
+    """One provider's connections: kept for as long as the server runs."""
 
     def __init__(self, provider: str, *, timeouts: Timeouts, pool_size: int) -> None:
         self.provider = provider
-        self._timeouts = timeouts
+        self.timeouts = timeouts
         self._pool_size = pool_size
-        self._running = 0
-        self._session: aiohttp.ClientSession | None = None
+        self._pools: dict[URL, ConnectionPool] = {}
+        self.running = 0
 
     def post(
-        self, url: URL, headers: CIMultiDict[str], body: bytes
+        self, url: URL, headers: Mapping[str, str], body: bytes
     ) -> AbstractAsyncContextManager[Reply]:
         """Posts a body. Leaving before the answer's end closes the connection: it stops there."""
-        return self._send("POST", url, headers, body)
+        return _Exchange(self, _Sent("POST", url, headers, body))
 
-    def get(self, url: URL, headers: CIMultiDict[str]) -> AbstractAsyncContextManager[Reply]:
+    def get(self, url: URL, headers: Mapping[str, str]) -> AbstractAsyncContextManager[Reply]:
         """Gets a resource; timed as `post` is."""
-        return self._send("GET", url, headers, None)
+        return _Exchange(self, _Sent("GET", url, headers, None))
 
     def has_room(self) -> bool:
         """See `PooledProvider.has_room`."""
-        return self._running < self._pool_size
+        return self.running < self._pool_size
 
-    @asynccontextmanager
-    async def _send(
-        self, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
-    ) -> AsyncIterator[Reply]:
-        started = asyncio.get_running_loop().time()
-        limit = started + min(self._timeouts.first_token_s, self._timeouts.total_s)
-        _reused.set(False)
-        response: aiohttp.ClientResponse | None = None
-        self._running += 1
-        try:
-            with failures(self.provider, sending=True):
-                async with asyncio.timeout_at(limit):
-                    response = await self._connected().request(
-                        method,
-                        url,
-                        data=body,
-                        headers=headers,
-                        allow_redirects=False,
-                    )
-            yield Reply(response, self.provider, self._timeouts, started)
-        finally:
-            self._running -= 1
-            if response is not None:
-                _leave(response)
+    def pool(self, url: URL) -> ConnectionPool:
+        """The connections to the host of `url`."""
+        origin = url.origin()
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = self._pools[origin] = ConnectionPool(
+                origin, limit=self._pool_size, connect_s=self.timeouts.connect_s
+            )
+        return pool
 
     async def close(self) -> None:
         """Closes every connection."""
-        if self._session is not None:
-            await self._session.close()
+        for pool in self._pools.values():
+            await pool.close()
 
-    def _connected(self) -> aiohttp.ClientSession:
-        # Made on first use, because a session belongs to the running loop.
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=_Connector(limit=self._pool_size),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s),
-                auto_decompress=False,
-                skip_auto_headers=("Accept-Encoding", "User-Agent"),
-                read_bufsize=_READ_BUFFER_BYTES,
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    method: str
+    url: URL
+    headers: Mapping[str, str]
+    body: bytes | None
+
+
+class _Exchange:
+    """A request from its sending until its answer is left; see `Upstream.post`."""
+
+    __slots__ = ("_connection", "_pool", "_sent", "_upstream")
+
+    def __init__(self, upstream: Upstream, sent: _Sent) -> None:
+        self._upstream = upstream
+        self._sent = sent
+        self._pool: ConnectionPool | None = None
+        self._connection: Connection | None = None
+
+    async def __aenter__(self) -> Reply:
+        """Raises UpstreamError."""
+        upstream = self._upstream
+        upstream.running += 1
+        try:
+            return await self._opened()
+        except _FAILURES as error:
+            self._leave()
+            told = failure(upstream.provider, error)
+            told.resendable = self._is_stale(error)
+            raise told from error
+        except BaseException:
+            self._leave()
+            raise
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._leave()
+
+    async def _opened(self) -> Reply:
+        upstream, sent, timeouts = self._upstream, self._sent, self._upstream.timeouts
+        started = asyncio.get_running_loop().time()
+        limit = started + min(timeouts.first_token_s, timeouts.total_s)
+        body = sent.body
+        length = None if body is None else len(body)
+        head = request_head(sent.method, sent.url, sent.headers, length)
+        pool = self._pool = upstream.pool(sent.url)
+        connection = pool.kept()
+        if connection is None:
+            async with asyncio.timeout_at(limit):
+                connection = await pool.take()
+        self._connection = connection
+        connection.send(head, body, limit)
+        await connection.head()
+        return Reply(connection, upstream.provider, timeouts, started)
+
+    def _leave(self) -> None:
+        self._upstream.running -= 1
+        if self._pool is not None and self._connection is not None:
+            self._pool.give_back(self._connection)
+
+    def _is_stale(self, error: Exception) -> bool:
+        """A kept connection was closed before any byte of the answer."""
+        kept = self._connection is not None and self._connection.answers > 1
+        return kept and isinstance(error, BrokenError) and error.unread
+
+
+def failure(provider: str, error: Exception) -> UpstreamError:
+    """Tells by type and phase, never by text, what an I/O error means."""
+    match error:
+        case TimeoutError():
+            return UpstreamTimeoutError("The provider did not answer in time.", provider=provider)
+        case UnfitHeaderError():
+            return UpstreamMisconfiguredError(
+                "A header for the provider has characters that HTTP does not allow.",
+                provider=provider,
             )
-        return self._session
-
-
-def _leave(response: aiohttp.ClientResponse) -> None:
-    if response.content.at_eof():
-        response.release()
-    else:
-        response.close()
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Tells whether a request went out on a connection kept from before.
-
-    aiohttp's own tracing tells it too, at eight times the cost of this.
-    """
-
-    def __init__(self, *, limit: int) -> None:
-        super().__init__(limit=limit, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=30)
-        self._used: WeakSet[object] = WeakSet()
-
-    @override
-    async def connect(
-        self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        _reused.set(connection.protocol in self._used)
-        self._used.add(connection.protocol)
-        return connection
-
-
-def _is_stale(error: Exception) -> bool:
-    """A kept connection was closed before any byte of the answer.
-
-    aiohttp's ServerDisconnectedError holds what was read of an answer; a reset that comes before
-    the head is complete is the same event, seen from another side.
-    """
-    if not _reused.get():
-        return False
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return isinstance(error.message, str)
-    # aiohttp's own "cannot write to closing transport" is a reset without a number.
-    reset = isinstance(error, ConnectionResetError | BrokenPipeError)
-    return reset or (isinstance(error, OSError) and error.errno in _RESET)
-
-
-@contextmanager
-def failures(provider: str, *, sending: bool = False) -> Iterator[None]:
-    """Tells by type and phase, never by text, what an I/O error means.
-
-    While `sending`, no byte of the answer has been read yet.
-    """
-    try:
-        yield
-    except aiohttp.ConnectionTimeoutError as error:
-        raise UpstreamUnavailableError(
-            "The provider did not accept the connection in time.", provider=provider
-        ) from error
-    except TimeoutError as error:
-        raise UpstreamTimeoutError(
-            "The provider did not answer in time.", provider=provider
-        ) from error
-    except aiohttp.ClientConnectorError as error:
-        raise UpstreamUnavailableError(
-            "The provider could not be reached.", provider=provider
-        ) from error
-    except (aiohttp.ClientError, OSError) as error:
-        broken = UpstreamUnavailableError(
-            "The provider broke off the connection.", provider=provider
-        )
-        broken.resendable = sending and _is_stale(error)
-        raise broken from error
+        case ConnectTimeoutError():
+            told = "The provider did not accept the connection in time."
+        case ConnectError():
+            told = "The provider could not be reached."
+        case MalformedError():
+            told = "The provider's answer is not HTTP."
+        case _:
+            told = "The provider broke off the connection."
+    return UpstreamUnavailableError(told, provider=provider)
