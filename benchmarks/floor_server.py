@@ -35,7 +35,21 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, HttpBody]
 Bodies: TypeAlias = AsyncGenerator[HttpBody, None]
 
 
-class Echo(pb_grpc.OpenAIServiceServicer):
+class _Chats(pb_grpc.OpenAIServiceServicer):
+    """Nothing but chats."""
+
+    @override
+    async def CreateCompletion(self, request: pb.CreateCompletionRequest, context: Context) -> Any:
+        """Nobody asks for it."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "chats only")
+
+    @override
+    async def CreateEmbedding(self, request: pb.CreateEmbeddingRequest, context: Context) -> Any:
+        """Nobody asks for it."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "chats only")
+
+
+class Echo(_Chats):
     """Answers at once, the same always."""
 
     @override
@@ -46,7 +60,7 @@ class Echo(pb_grpc.OpenAIServiceServicer):
         yield HttpBody(content_type=_JSON, data=_ANSWER)
 
 
-class Relay(pb_grpc.OpenAIServiceServicer):
+class Relay(_Chats):
     """Sends what it got to `url`, and each read of the answer back."""
 
     def __init__(self, url: str) -> None:

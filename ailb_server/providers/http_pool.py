@@ -23,7 +23,9 @@ class ConnectionPool:
     """At most `limit` connections, made within `connect_s` seconds each, to the host of a URL."""
 
     def __init__(self, url: URL, *, limit: int, connect_s: float) -> None:
-        self._url = url
+        self._host = url.host or ""
+        self._port = url.port or 0
+        self._secure = url.scheme == "https"
         self._limit = limit
         self._connect_s = connect_s
         self._idle: list[Connection] = []
@@ -79,12 +81,12 @@ class ConnectionPool:
             self._wake_one()
 
     async def _connect(self) -> Connection:
-        loop, url = asyncio.get_running_loop(), self._url
+        loop = asyncio.get_running_loop()
         self._connecting += 1
         try:
             async with asyncio.timeout(self._connect_s) as limit:
                 _, connection = await loop.create_connection(
-                    lambda: Connection(loop), url.host, url.port, ssl=self._context()
+                    lambda: Connection(loop), self._host, self._port, ssl=self._context()
                 )
         except TimeoutError:
             self._wake_one()
@@ -101,7 +103,7 @@ class ConnectionPool:
         return connection
 
     def _context(self) -> ssl.SSLContext | None:
-        if self._url.scheme != "https":
+        if not self._secure:
             return None
         if self._tls is None:
             self._tls = ssl.create_default_context()
@@ -141,5 +143,3 @@ class ConnectionPool:
         if self._idle:
             self._sweep = loop.call_later(_IDLE_S, self._swept)
         self._wake_one()
-
-

@@ -167,7 +167,8 @@ class _Exchange:
         except _FAILURES as error:
             self._leave()
             told = failure(upstream.provider, error)
-            told.resendable = self._is_stale(error)
+            if isinstance(told, UpstreamUnavailableError):
+                told.resendable = self._is_stale(error)
             raise told from error
         except BaseException:
             self._leave()
