@@ -35,7 +35,6 @@ from ailb_server.storage.pool import Store, StoreUnavailableError
 from ailb_server.storage.usage_journal import JournalError
 from ailb_server.telemetry.limit_metrics import LimitMetrics
 from ailb_server.telemetry.metrics import Metrics
-from ailb_server.telemetry.repeat_metrics import RepeatMetrics
 
 # How long a start waits for the providers' listings before it serves what it knows.
 _FIRST_LISTING_S = 2.0
@@ -120,9 +119,7 @@ class Gateway:
         context = await open_context(
             settings, store, self._database_url, routing.embedders, metrics, self._closing
         )
-        repeats = open_repeats(
-            settings, store, routing.catalogue, RepeatMetrics(metrics.registry), self._closing
-        )
+        repeats = open_repeats(settings, store, routing.catalogue, metrics, self._closing)
         admission = limits.admission(settings, routing.catalogue)
         # The embedders ask a pipeline of their own: what they embed has no context and no caller.
         pipeline = replace(

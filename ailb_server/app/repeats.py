@@ -16,6 +16,7 @@ from ailb_server.settings import Settings
 from ailb_server.storage.answer_cache import InMemoryAnswerCache
 from ailb_server.storage.idempotency import PostgresOnceStore
 from ailb_server.storage.pool import Store
+from ailb_server.telemetry.metrics import Metrics
 from ailb_server.telemetry.repeat_metrics import RepeatMetrics
 
 _KIB = 1024
@@ -45,7 +46,7 @@ def open_repeats(
     settings: Settings,
     store: Store,
     catalogue: Catalogue,
-    metrics: RepeatMetrics,
+    metrics: Metrics,
     closing: AsyncExitStack,
 ) -> OpenRepeats:
     """Begins the task that removes old answers, within a running loop; `closing` ends it."""
@@ -56,7 +57,8 @@ def open_repeats(
         renew_every_s=settings.idempotency_lease_s / _RENEWALS,
         max_answer_bytes=settings.idempotency_max_answer_kb * _KIB,
     )
-    return OpenRepeats(_cache(settings, catalogue, metrics), metrics, once, rules)
+    observer = RepeatMetrics(metrics.registry)
+    return OpenRepeats(_cache(settings, catalogue, observer), observer, once, rules)
 
 
 def _cache(settings: Settings, catalogue: Catalogue, metrics: RepeatMetrics) -> ResponseCache:

@@ -190,7 +190,7 @@ def test_a_hit_costs_nothing_and_counts_as_a_request(caching: Stack) -> None:
             by_openai(client, ON, **chat("dear", max_tokens=50))
     rows = (
         "SELECT COALESCE(served_from, 'provider'), count(*), sum(cost_micro_dollars) > 0,"
-        f" sum(prompt_tokens) > 0 FROM usage_ledger WHERE key_id = {key} GROUP BY 1 ORDER BY 1"  # noqa: S608
+        f" sum(prompt_tokens) > 0 FROM usage_ledger WHERE key_id = {key} GROUP BY 1 ORDER BY 1"
     )
     eventually(lambda: sql(caching.dsn, rows) == "cache|2|f|f\nprovider|1|t|t")
     money = f"SELECT round(spent_usd * 1e6) FROM budget_usage WHERE owner_id = {key}"  # noqa: S608

@@ -54,7 +54,7 @@ def billed(pair: Sequence[Stack], key_id: int) -> str:
     query = (
         "SELECT count(*) FILTER (WHERE cost_micro_dollars > 0),"
         " count(*) FILTER (WHERE served_from = 'replay' AND cost_micro_dollars = 0)"
-        f" FROM usage_ledger WHERE key_id = {key_id}"  # noqa: S608
+        f" FROM usage_ledger WHERE key_id = {key_id}"
     )
     return sql(pair[0].dsn, query)
 
@@ -262,9 +262,7 @@ def test_no_prompt_is_in_the_table(pair: Sequence[Stack]) -> None:
     key = f"order-{uuid.uuid4().hex}"
     # The demo's answers quote, and answers are kept.
     by_embedding(pair[0], secret, "a secret prompt", key)
-    rows = sql(
-        pair[0].dsn, "SELECT encode(t::text::bytea, 'escape') FROM idempotent_requests t"
-    )
+    rows = sql(pair[0].dsn, "SELECT encode(t::text::bytea, 'escape') FROM idempotent_requests t")
     assert rows
     for text in (key, "a secret prompt"):
         assert text not in rows
