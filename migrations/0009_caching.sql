@@ -20,6 +20,16 @@ COMMENT ON COLUMN key_overview.cache_ttl_seconds IS 'How old answers of the resp
 -- No CHECK: it would read the whole ledger under a lock.
 ALTER TABLE usage_ledger ADD served_from text;
 COMMENT ON COLUMN usage_ledger.served_from IS 'cache (the response cache), or replay (of the answer to an Idempotency-Key): tokens and cost are 0 then. Null: a provider, or nobody.';
+-- Months to come take it from the ledger.
+DO $$
+DECLARE
+  part regclass;
+BEGIN
+  FOR part IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'usage_ledger'::regclass LOOP
+    EXECUTE format('COMMENT ON COLUMN %s.served_from IS %L', part, 'cache or replay, if no provider was asked.');
+  END LOOP;
+END
+$$;
 
 CREATE OR REPLACE VIEW usage_requests AS
 SELECT u.at, t.name AS tenant, u.key_id, k.name AS key, u.request_id, u.session_id, u.operation, u.streamed,

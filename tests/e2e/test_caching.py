@@ -104,7 +104,8 @@ def test_grpc_likewise(caching: Stack, stream: bool) -> None:  # noqa: FBT001
             return dict(running.initial_metadata()).get("x-ailb-cache"), answer
         request = chat_service_pb2.CreateChatCompletionRequest(parameters=parameters)
         answer, told = stub.CreateChatCompletion.with_call(request, metadata=metadata, timeout=10)
-        return dict(told.initial_metadata()).get("x-ailb-cache"), answer
+        header: Any = dict(told.initial_metadata()).get("x-ailb-cache")
+        return header, answer
 
     with grpc.insecure_channel(caching.grpc) as channel:
         stub = chat_service_pb2_grpc.ChatServiceStub(channel)
@@ -189,7 +190,7 @@ def test_a_hit_costs_nothing_and_counts_as_a_request(caching: Stack) -> None:
         with pytest.raises(openai.RateLimitError):
             by_openai(client, ON, **chat("dear", max_tokens=50))
     rows = (
-        "SELECT COALESCE(served_from, 'provider'), count(*), sum(cost_micro_dollars) > 0,"
+        "SELECT COALESCE(served_from, 'provider'), count(*), sum(cost_micro_dollars) > 0,"  # noqa: S608
         f" sum(prompt_tokens) > 0 FROM usage_ledger WHERE key_id = {key} GROUP BY 1 ORDER BY 1"
     )
     eventually(lambda: sql(caching.dsn, rows) == "cache|2|f|f\nprovider|1|t|t")

@@ -52,7 +52,7 @@ def once(key: str | None = None) -> dict[str, str]:
 def billed(pair: Sequence[Stack], key_id: int) -> str:
     """Of a key: its rows that cost something, and those that were given again."""
     query = (
-        "SELECT count(*) FILTER (WHERE cost_micro_dollars > 0),"
+        "SELECT count(*) FILTER (WHERE cost_micro_dollars > 0),"  # noqa: S608
         " count(*) FILTER (WHERE served_from = 'replay' AND cost_micro_dollars = 0)"
         f" FROM usage_ledger WHERE key_id = {key_id}"
     )

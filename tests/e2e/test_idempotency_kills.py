@@ -103,7 +103,7 @@ def test_without_its_store_it_promises_nothing(tmp_path: Path) -> None:
                     again = client.chat.completions.create(**chat, extra_headers=once)
                 except openai.InternalServerError:
                     return False
-                return again == first
+                return bool(again == first)
 
             eventually(back, 30)
     finally:

@@ -25,6 +25,7 @@ class InMemoryOnceStore:
     away: bool = False
     rows: dict[OnceName, Row] = field(default_factory=dict)
     renewals: int = 0
+    refused: int = 0
 
     async def claim(self, name: OnceName, body: bytes) -> Claim | Taken:
         self._reach()
@@ -66,4 +67,5 @@ class InMemoryOnceStore:
 
     def _reach(self) -> None:
         if self.away:
+            self.refused += 1
             raise StorageUnavailableError("The store is unavailable.", retry_after_s=1)

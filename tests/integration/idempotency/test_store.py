@@ -65,7 +65,9 @@ async def test_one_has_it_and_the_others_are_told_what_became_of_it(rig: Rig) ->
     assert await rig.store.claim(NAME, BODY) == Taken(same=True)
     assert await rig.store.claim(NAME, OTHER) == Taken(same=False)
     assert await rig.store.finish(claim, b"\x00\xff answer")
-    assert await rig.store.claim(NAME, BODY) == Taken(True, True, b"\x00\xff answer")
+    assert await rig.store.claim(NAME, BODY) == Taken(
+        same=True, done=True, recording=b"\x00\xff answer"
+    )
     assert await rig.store.claim(NAME, OTHER) == Taken(same=False, done=True)
     assert not await rig.store.finish(claim, b"another")
 
@@ -99,7 +101,9 @@ async def test_a_lease_that_ends_is_anybodys_and_its_holder_loses(rig: Rig) -> N
     await rig.store.release(late)
     assert await rig.store.finish(claim, b"answer")
     await rig.later()
-    assert await rig.store.claim(NAME, BODY) == Taken(True, True, b"answer"), "for good"
+    assert await rig.store.claim(NAME, BODY) == Taken(same=True, done=True, recording=b"answer"), (
+        "for good"
+    )
 
 
 async def test_of_many_at_once_on_two_instances_one_has_it(pool: Store, migrated_dsn: str) -> None:
@@ -124,7 +128,7 @@ async def test_after_a_day_a_name_is_free_and_its_row_goes(pool: Store) -> None:
     await run(pool, past)
     await run(
         pool,
-        "INSERT INTO idempotent_requests (tenant_id, key_id, name_digest, request_digest,"
+        "INSERT INTO idempotent_requests (tenant_id, key_id, name_digest, request_digest,"  # noqa: S608
         " lease_until, expires_at) SELECT 1, n, repeat('x', 32)::bytea, repeat('x', 32)::bytea,"
         f" now(), now() - interval '1 h' FROM generate_series(1, {MAX_SWEPT}) n",
     )

@@ -24,7 +24,7 @@ NAMES = st.sampled_from(
 
 
 def request_of(fields: dict[str, Any]) -> ChatRequest:
-    return ChatRequest("m", False, False, orjson.dumps({"model": "m", **fields}), fields)
+    return replace(chat(), body=orjson.dumps({"model": "m", **fields}), fields=fields)
 
 
 def digest(request: ChatRequest, wishes: CallWishes = NO_WISHES) -> bytes:

@@ -1,6 +1,8 @@
 """Idempotency-Key: who is answered, what becomes of the claim, and what is charged."""
 
 import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -85,6 +87,14 @@ class Run:
         task = asyncio.create_task(self.read())
         await self.provider.waiting.wait()
         return task
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits for it; bounded."""
+    ends = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < ends
+        await asyncio.sleep(0.001)
 
 
 async def test_without_a_key_nothing_is_asked_of_the_store() -> None:
@@ -196,15 +206,13 @@ async def test_a_stream_without_a_told_end_is_whole_when_it_ends() -> None:
 async def test_a_claim_is_renewed_while_it_runs() -> None:
     run = Run(chunk("He"), None)
     task = await run.held()
-    async with asyncio.timeout(5):
-        while run.store.renewals < 2:
-            await asyncio.sleep(0.01)
-        run.store.away = True
-        await asyncio.sleep(0.03)
-        run.store.away = False
-        before = run.store.renewals
-        while run.store.renewals == before:
-            await asyncio.sleep(0.01)
+    await until(lambda: run.store.renewals >= 2)
+    run.store.away = True
+    tries = run.store.refused
+    await until(lambda: run.store.refused > tries)
+    run.store.away = False
+    before = run.store.renewals
+    await until(lambda: run.store.renewals > before)
     task.cancel()
     await asyncio.wait((task,))
 
@@ -221,9 +229,7 @@ async def test_without_the_store_it_is_refused() -> None:
 async def test_an_answer_is_given_though_it_cannot_be_kept() -> None:
     run = Run(chunk("He"), 0.05, last("llo"), DONE)
     task = asyncio.create_task(run.read())
-    async with asyncio.timeout(5):
-        while run.asked == 0:
-            await asyncio.sleep(0)
+    await until(lambda: run.asked == 1)
     run.store.away = True
     assert await task == [chunk("He"), last("llo"), DONE]
     assert run.seen.once_results == ["first", "lost"]
@@ -234,24 +240,20 @@ async def test_an_answer_is_given_though_it_cannot_be_kept() -> None:
 
 
 async def test_an_answer_waits_for_a_store_that_is_away_for_a_moment() -> None:
-    run = Run(chunk("He"), 0.02, last("llo"), DONE, store_s=5.0)
+    run = Run(chunk("He"), 0.02, last("llo"), DONE, store_s=5.0, renew_every_s=60.0)
     task = asyncio.create_task(run.read())
-    async with asyncio.timeout(5):
-        while run.asked == 0:
-            await asyncio.sleep(0)
-        run.store.away = True
-        await asyncio.sleep(0.05)
-        run.store.away = False
-        await task
+    await until(lambda: run.asked == 1)
+    run.store.away = True
+    await until(lambda: run.store.refused >= 2)
+    run.store.away = False
+    await task
     assert (await run.read(), run.asked) == ([chunk("He"), last("llo"), DONE], 1)
 
 
 async def test_a_claim_that_was_lost_is_told() -> None:
     run = Run(chunk("He"), 0.05, last("llo"), DONE)
     task = asyncio.create_task(run.read())
-    async with asyncio.timeout(5):
-        while run.asked == 0:
-            await asyncio.sleep(0)
+    await until(lambda: run.asked == 1)
     run.store.rows.clear()
     await task
     assert run.seen.once_results == ["first", "lost"]

@@ -1,12 +1,13 @@
 """Answers as bytes, and back; and which are worth to be given again."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ailb_server.domain.chat import ChatChunk, ChatRequest, Operation, TokenUsage
+from ailb_server.domain.chat import ChatChunk, Operation, TokenUsage
 from ailb_server.domain.context import Source
 from ailb_server.domain.repeats import Recording
 from ailb_server.pipeline.recordings import (
@@ -103,7 +104,7 @@ def test_which_answers_are_good(choices: list[Any], good: bool) -> None:  # noqa
 
 
 def test_which_embeddings_are_good() -> None:
-    request = ChatRequest("m", False, False, b"", {}, operation=Operation.EMBEDDING)
+    request = replace(chat(), operation=Operation.EMBEDDING)
     assert is_good(request, [ChatChunk(({"data": [{"embedding": [1]}]},), b"")])
     assert not is_good(request, [ChatChunk(({"data": []},), b"")])
     assert not is_good(request, [])
