@@ -10,6 +10,7 @@ from ailb_server.access.secret import Digester, new_secret
 from ailb_server.domain.api_key import Actor, ApiKey, KeyQuery, KeyTerms, NewKey, Secret
 from ailb_server.domain.errors import InvalidRequestError, NotFoundError
 from ailb_server.domain.principal import KeyLimits
+from ailb_server.domain.repeats import MAX_CACHE_TTL_S
 
 DEFAULT_GRACE_S = 86_400
 MAX_GRACE_S = 30 * 86_400
@@ -113,6 +114,8 @@ class KeyAdministration:
         _check_patterns("allowed_collections", terms.allowed_collections)
         _check_limits(terms.limits)
         _check_notes(terms.metadata)
+        if terms.cache_ttl_s is not None and not 1 <= terms.cache_ttl_s <= MAX_CACHE_TTL_S:
+            raise _fault("cache_ttl_seconds", f"must be from 1 to {MAX_CACHE_TTL_S}")
         if terms.expires_at is not None and terms.expires_at <= self.wall():
             raise _fault("expires_at", "must be in the future")
 

@@ -19,8 +19,9 @@ def answer_metadata(
 ) -> tuple[tuple[str, str], ...]:
     """`x-request-id`, `x-ailb-provider`, `x-ailb-model` (as the provider names it),
     `x-ailb-overhead-ms` (what AILB added before the first byte), `x-ailb-ignored-params` (`untold`
-    are those that the face itself left out), `x-ailb-degraded`, `x-ailb-sources`; `x-ratelimit-*`
-    where the caller has such limits."""
+    are those that the face itself left out), `x-ailb-degraded`, `x-ailb-sources`, `x-ailb-cache`
+    (where it was asked for), `idempotent-replayed`; `x-ratelimit-*` where the caller has such
+    limits."""
     metadata = [
         (REQUEST_ID_KEY, call.request_id),
         ("x-ailb-provider", _printable(answer.target.provider)),
@@ -34,6 +35,10 @@ def answer_metadata(
         metadata.append(("x-ailb-degraded", ",".join(answer.degraded)))
     if answer.sources:
         metadata.append(("x-ailb-sources", _compact(answer.sources)))
+    if answer.cache:
+        metadata.append(("x-ailb-cache", answer.cache))
+    if answer.replayed:
+        metadata.append(("idempotent-replayed", "true"))
     metadata.extend(answer.limits)
     return tuple(metadata)
 

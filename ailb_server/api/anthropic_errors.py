@@ -29,6 +29,7 @@ TYPES: Mapping[int, str] = MappingProxyType(
         402: "billing_error",
         403: "permission_error",
         404: "not_found_error",
+        409: "invalid_request_error",
         413: "request_too_large",
         422: "invalid_request_error",
         429: "rate_limit_error",

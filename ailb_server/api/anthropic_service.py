@@ -20,7 +20,7 @@ from ailb_server.api.edge import REQUEST_ID_KEY, Call, Refusals, current_call, i
 from ailb_server.api.heartbeat import Heartbeat
 from ailb_server.api.response import EVENT_STREAM, Response
 from ailb_server.domain.errors import AilbError
-from ailb_server.pipeline.chat import ChatAnswer, ChatPipeline
+from ailb_server.pipeline.chat import ChatAnswer, Chats
 from ailb_server.pipeline.counting import TokenCounting
 
 # The header in which the official SDK looks for it.
@@ -42,11 +42,11 @@ class AnthropicService(pb_grpc.AnthropicServiceServicer):
 
     def __init__(
         self,
-        pipeline: ChatPipeline,
+        chats: Chats,
         counting: TokenCounting,
         heartbeat_s: float | None = None,
     ) -> None:
-        self._pipeline = pipeline
+        self._chats = chats
         self._counting = counting
         self._heartbeat_s = heartbeat_s
 
@@ -83,7 +83,7 @@ class AnthropicService(pb_grpc.AnthropicServiceServicer):
         async with heart.running() if stream else nullcontext():
             with interruption(call):
                 async with (
-                    self._pipeline.open(asked.chat, call_wishes(context)) as answer,
+                    self._chats.open(asked.chat, call_wishes(context)) as answer,
                     aclosing(_written(asked, answer)) as pieces,
                 ):
                     async for translated, wire in pieces:

@@ -13,7 +13,7 @@ from ailb_server.api.call_wishes import call_wishes
 from ailb_server.api.edge import Refusals, current_call
 from ailb_server.api.messages import ChunkReader, chat_request, completion_of
 from ailb_server.domain.chat import ChatChunk, JsonObject, TokenUsage
-from ailb_server.pipeline.chat import ChatPipeline
+from ailb_server.pipeline.chat import Chats
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
@@ -21,8 +21,8 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 class ChatService(pb_grpc.ChatServiceServicer):
     """The same chats as `OpenAIService`'s; errors are raised for the edge to render."""
 
-    def __init__(self, pipeline: ChatPipeline) -> None:
-        self._pipeline = pipeline
+    def __init__(self, chats: Chats) -> None:
+        self._chats = chats
 
     @override
     async def CreateChatCompletion(
@@ -31,7 +31,7 @@ class ChatService(pb_grpc.ChatServiceServicer):
         """Raises AilbError."""
         with Refusals(current_call.get()):
             chat = chat_request(request.parameters, stream=False)
-        async with self._pipeline.open(chat, call_wishes(context)) as answer:
+        async with self._chats.open(chat, call_wishes(context)) as answer:
             chunks = [chunk async for chunk in answer.chunks]
             metadata = answer_metadata(current_call.get(), answer)
         await context.send_initial_metadata(metadata)
@@ -46,7 +46,7 @@ class ChatService(pb_grpc.ChatServiceServicer):
         with Refusals(current_call.get()):
             chat = chat_request(request.parameters, stream=True)
         reader = ChunkReader()
-        async with self._pipeline.open(chat, call_wishes(context)) as answer:
+        async with self._chats.open(chat, call_wishes(context)) as answer:
             metadata = answer_metadata(current_call.get(), answer)
             await context.send_initial_metadata(metadata)
             async for chunk in answer.chunks:

@@ -12,7 +12,7 @@ from ailb_server.api.call_wishes import call_wishes
 from ailb_server.api.edge import Refusals, current_call
 from ailb_server.api.messages import embedding_request, embeddings_response
 from ailb_server.domain.errors import UpstreamUnavailableError
-from ailb_server.pipeline.chat import ChatPipeline
+from ailb_server.pipeline.chat import Chats
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
@@ -20,8 +20,8 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 class EmbeddingService(pb_grpc.EmbeddingServiceServicer):
     """The same embeddings as `OpenAIService`'s; errors are raised for the edge to render."""
 
-    def __init__(self, pipeline: ChatPipeline) -> None:
-        self._pipeline = pipeline
+    def __init__(self, chats: Chats) -> None:
+        self._chats = chats
 
     @override
     async def CreateEmbeddings(
@@ -31,7 +31,7 @@ class EmbeddingService(pb_grpc.EmbeddingServiceServicer):
         with Refusals(current_call.get()):
             asked = embedding_request(request.parameters)
         inputs = len(asked.fields["input"])
-        async with self._pipeline.open(asked, call_wishes(context)) as answer:
+        async with self._chats.open(asked, call_wishes(context)) as answer:
             events = [event async for chunk in answer.chunks for event in chunk.events]
             metadata = answer_metadata(current_call.get(), answer)
             try:

@@ -96,6 +96,15 @@ TABLE: Mapping[Reason, Row] = MappingProxyType(
         Reason.EMBEDDING_MISMATCH: Row(
             StatusCode.FAILED_PRECONDITION, 409, _CALLER, "embedding_mismatch"
         ),
+        # Statuses by draft-ietf-httpapi-idempotency-key-header-07, 2.7. The official SDKs try a 409
+        # again, and no 422.
+        Reason.IDEMPOTENCY_KEY_REUSED: Row(
+            StatusCode.INVALID_ARGUMENT, 422, _CALLER, "idempotency_key_reused"
+        ),
+        Reason.IDEMPOTENCY_CONFLICT: Row(StatusCode.ABORTED, 409, _CALLER, "idempotency_conflict"),
+        Reason.IDEMPOTENT_ANSWER_NOT_KEPT: Row(
+            StatusCode.FAILED_PRECONDITION, 422, _CALLER, "idempotent_answer_not_kept"
+        ),
         Reason.INTERNAL_ERROR: Row(StatusCode.INTERNAL, 500, _SERVER, "internal_error"),
     }
 )

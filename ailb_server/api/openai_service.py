@@ -21,7 +21,7 @@ from ailb_server.api.openai_wire import parse_chat_request
 from ailb_server.api.response import EVENT_STREAM, Response
 from ailb_server.domain.chat import ChatRequest
 from ailb_server.domain.errors import AilbError
-from ailb_server.pipeline.chat import ChatAnswer, ChatPipeline
+from ailb_server.pipeline.chat import ChatAnswer, Chats
 
 _JSON = "application/json"
 # A comment, by the format of server-sent events: readers skip it.
@@ -39,8 +39,8 @@ class OpenAIService(pb_grpc.OpenAIServiceServicer):
     out, and a failure is told by an event.
     """
 
-    def __init__(self, pipeline: ChatPipeline, heartbeat_s: float | None = None) -> None:
-        self._pipeline = pipeline
+    def __init__(self, chats: Chats, heartbeat_s: float | None = None) -> None:
+        self._chats = chats
         self._heartbeat_s = heartbeat_s
 
     # Not `async def`: the generator that relays is the call's, without one around it.
@@ -97,7 +97,7 @@ class OpenAIService(pb_grpc.OpenAIServiceServicer):
         heart = Heartbeat(lambda: response.beat(_ids(call), _BEAT), self._heartbeat_s)
         async with heart.running() if request.stream else nullcontext():
             with interruption(call):
-                async with self._pipeline.open(request, call_wishes(context)) as answer:
+                async with self._chats.open(request, call_wishes(context)) as answer:
                     await heart.pause()
                     await response.begin(answer_metadata(call, answer))
                     heart.resume()

@@ -33,6 +33,7 @@ COLUMNS = (
     "outcome",
     "finish_reason",
     "instance",
+    "served_from",
 )
 # A cell that begins so is a formula to a spreadsheet, and callers choose names of models.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -18,6 +18,7 @@ from ailb_server.app.limits import open_limits
 from ailb_server.app.providers import (
     demo_provider,
 )
+from ailb_server.app.repeats import open_repeats
 from ailb_server.app.routing import OpenRouting, open_routing
 from ailb_server.app.services import access_services, core_services, usage_services
 from ailb_server.app.tasks import ended
@@ -118,21 +119,25 @@ class Gateway:
         context = await open_context(
             settings, store, self._database_url, routing.embedders, metrics, self._closing
         )
+        repeats = open_repeats(settings, store, routing.catalogue, metrics, self._closing)
+        admission = limits.admission(settings, routing.catalogue)
         # The embedders ask a pipeline of their own: what they embed has no context and no caller.
         pipeline = replace(
             routing.pipeline,
             context=context.stage,
-            admission=limits.admission(settings, routing.catalogue),
+            admission=admission,
             pricing=limits.pricing,
             observer=Observers((metering, usage.callers)),
+            cache=repeats.cache,
         )
+        chats = repeats.once(pipeline, admission)
         instance = Instance(settings.module_id, VERSION, self._is_draining)
         health = HealthService(
             instance, routing.catalogue, store.ping, (*context.health, usage.health)
         )
-        messages = AnthropicService(pipeline, routing.counting)
+        messages = AnthropicService(chats, routing.counting)
         services = (
-            *core_services(pipeline, messages, routing.catalogue, metrics, health, routing.stats),
+            *core_services(chats, messages, routing.catalogue, metrics, health, routing.stats),
             *context.services,
             *access_services(access.administration),
             *usage_services(usage.service),

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from ailb_server.access.bucket import LeaseRules
 from ailb_server.access.leases import Leases
-from ailb_server.domain.admission import Admission
 from ailb_server.domain.target import Price
 from ailb_server.pipeline.accounts import Accounts
 from ailb_server.pipeline.admission import LimitedAdmission
@@ -27,7 +26,7 @@ class OpenLimits:
     pricing: Pricing
     heard: Mapping[str, Callable[[str], None]]
 
-    def admission(self, settings: Settings, catalogue: Catalogue) -> Admission:
+    def admission(self, settings: Settings, catalogue: Catalogue) -> LimitedAdmission:
         """For the pipeline."""
 
         def prices(model: str) -> Sequence[Price | None]:

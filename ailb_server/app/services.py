@@ -30,14 +30,14 @@ from ailb_server.api.model_service import ModelService
 from ailb_server.api.openai_service import OpenAIService
 from ailb_server.api.stats_service import StatsService
 from ailb_server.api.usage_service import UsageService
-from ailb_server.pipeline.chat import ChatPipeline
+from ailb_server.pipeline.chat import Chats
 from ailb_server.routing.catalogue import Catalogue
 from ailb_server.server import Register
 from ailb_server.telemetry.metrics import Metrics
 
 
 def core_services(
-    pipeline: ChatPipeline,
+    chats: Chats,
     messages: AnthropicService,
     catalogue: Catalogue,
     metrics: Metrics,
@@ -47,13 +47,11 @@ def core_services(
     """What every instance serves."""
     return (
         partial(anthropic_service_pb2_grpc.add_AnthropicServiceServicer_to_server, messages),
-        partial(
-            openai_service_pb2_grpc.add_OpenAIServiceServicer_to_server, OpenAIService(pipeline)
-        ),
-        partial(chat_service_pb2_grpc.add_ChatServiceServicer_to_server, ChatService(pipeline)),
+        partial(openai_service_pb2_grpc.add_OpenAIServiceServicer_to_server, OpenAIService(chats)),
+        partial(chat_service_pb2_grpc.add_ChatServiceServicer_to_server, ChatService(chats)),
         partial(
             embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server,
-            EmbeddingService(pipeline),
+            EmbeddingService(chats),
         ),
         partial(model_service_pb2_grpc.add_ModelServiceServicer_to_server, ModelService(catalogue)),
         partial(

@@ -23,6 +23,7 @@ _CLEARED = {
     "budget": _BUDGET,
     "expires": "expires_at",
     "note": "metadata",
+    "cache": "cache_ttl_seconds",
     **_RATES,
 }
 _SPAN = re.compile(r"([0-9]{1,6})([dhm])")
@@ -66,6 +67,8 @@ def _set(request: Request, what: str, value: str) -> None:
         setattr(request.limits, _RATES[what], int(value))
     elif what == "budget":
         request.limits.monthly_budget_usd = float(value)
+    elif what == "cache":
+        request.cache_ttl_seconds = int(value)
     elif what == "expires":
         request.expires_at.FromDatetime(_moment(value))
     elif what.startswith(_NOTE):

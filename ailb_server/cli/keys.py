@@ -34,7 +34,7 @@ Terms = Annotated[
         metavar="WHAT=VALUE",
         help="May be repeated. model=PATTERN and collection=PATTERN (both several times; * is a"
         " wildcard), rpm=N, tpm=N, concurrent=N, budget=USD a month, expires=30d or 2030-01-31,"
-        " note.KEY=TEXT.",
+        " cache=SECONDS (how old cached answers may be), note.KEY=TEXT.",
     ),
 ]
 
@@ -105,7 +105,8 @@ def update(
         list[str] | None,
         typer.Option(
             metavar="WHAT",
-            help="Takes away: model, collection, rpm, tpm, concurrent, budget, expires, note.",
+            help="Takes away: model, collection, rpm, tpm, concurrent, budget, expires, cache,"
+            " note.",
         ),
     ] = None,
     server: ServerOptions,

@@ -16,7 +16,10 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class KeyTerms:
-    """What a key's owner may change. Times are seconds since 1970."""
+    """What a key's owner may change. Times are seconds since 1970.
+
+    `cache_ttl_s`: see `Principal`.
+    """
 
     name: str
     allowed_models: tuple[str, ...] = ()
@@ -24,6 +27,7 @@ class KeyTerms:
     limits: KeyLimits = field(default_factory=KeyLimits)
     expires_at: float | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    cache_ttl_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class ApiKey:
             self.terms.allowed_collections,
             self.terms.limits,
             self.tenant_limits,
+            self.terms.cache_ttl_s,
         )
 
 

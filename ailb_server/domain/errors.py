@@ -7,6 +7,7 @@ AilbError
   NotFoundError, AlreadyExistsError, EmbeddingMismatchError
   ModelNotFoundError
   RateLimitExceededError, BudgetExceededError
+  IdempotencyKeyReusedError, IdempotencyConflictError, IdempotentAnswerNotKeptError
   UpstreamError (a provider did not answer)
     UpstreamRejectedError          the caller's request is at fault, by the provider's word
     UpstreamRateLimitedError, UpstreamMisconfiguredError,
@@ -49,6 +50,9 @@ class Reason(StrEnum):
     COLLECTION_NOT_FOUND = "COLLECTION_NOT_FOUND"
     EMBEDDER_UNAVAILABLE = "EMBEDDER_UNAVAILABLE"
     EMBEDDING_MISMATCH = "EMBEDDING_MISMATCH"
+    IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
+    IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
+    IDEMPOTENT_ANSWER_NOT_KEPT = "IDEMPOTENT_ANSWER_NOT_KEPT"
 
 
 class AilbError(Exception):
@@ -149,6 +153,24 @@ class BudgetExceededError(AilbError):
     """The caller's budget is spent."""
 
     reason = Reason.BUDGET_EXCEEDED
+
+
+class IdempotencyKeyReusedError(AilbError):
+    """The Idempotency-Key was sent with another body before."""
+
+    reason = Reason.IDEMPOTENCY_KEY_REUSED
+
+
+class IdempotencyConflictError(AilbError):
+    """A request with the same Idempotency-Key runs."""
+
+    reason = Reason.IDEMPOTENCY_CONFLICT
+
+
+class IdempotentAnswerNotKeptError(AilbError):
+    """A request with the same Idempotency-Key was answered, by more than is kept."""
+
+    reason = Reason.IDEMPOTENT_ANSWER_NOT_KEPT
 
 
 class StorageUnavailableError(AilbError):

@@ -37,6 +37,8 @@ class Principal:
     its name, for people. `key_id` is the key's row in `api_keys`, None without one; `name` the
     key's. `allowed_models` and `allowed_collections` are patterns of `fnmatch`; empty allows all.
     `limits` are the key's own, `tenant_limits` those that it shares with its tenant's other keys.
+    `cache_ttl_s`: its requests may be answered by the response cache, by nothing older; None: only
+    those that ask for it.
     """
 
     tenant_id: int = DEFAULT_TENANT_ID
@@ -48,6 +50,7 @@ class Principal:
     allowed_collections: tuple[str, ...] = ()
     limits: KeyLimits = field(default_factory=KeyLimits)
     tenant_limits: KeyLimits = field(default_factory=KeyLimits)
+    cache_ttl_s: int | None = None
 
     def may_use(self, model: str) -> bool:
         """Whether it may ask for a model, by the name that the caller writes."""

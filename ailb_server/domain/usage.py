@@ -18,6 +18,7 @@ class UsageEntry:
     `id` is a UUID of the ledger's own, `at` RFC 3339 in UTC: when the request ended. Tokens, money
     and `first_token_ms` are None where there are none: nobody answered, the model has no price, the
     answer was no stream. `estimated`: the provider told no tokens, or not all of them.
+    `served_from`: `cache` or `replay` if no provider was asked; tokens and money are 0 then.
     """
 
     id: str
@@ -44,6 +45,7 @@ class UsageEntry:
     outcome: str = "ok"
     finish_reason: str = ""
     instance: str = ""
+    served_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,16 @@ from ailb_server.pipeline.record import ChatRecord
 MAX_TEXT = 256
 _MS = 1000.0
 _NO_USAGE = TokenUsage()
-# Whoever is over a limit is told so without a row: a flood of refusals would be a flood of rows.
+# Whoever is over a limit, or comes while its twin runs, is told so without a row: a flood of
+# refusals would be a flood of rows.
 _REFUSALS = frozenset(
     reason.value.lower()
-    for reason in (Reason.INVALID_API_KEY, Reason.RATE_LIMIT_EXCEEDED, Reason.BUDGET_EXCEEDED)
+    for reason in (
+        Reason.INVALID_API_KEY,
+        Reason.RATE_LIMIT_EXCEEDED,
+        Reason.BUDGET_EXCEEDED,
+        Reason.IDEMPOTENCY_CONFLICT,
+    )
 )
 
 
@@ -91,6 +97,7 @@ class Accounting:
             outcome=record.outcome,
             finish_reason=_text(record.finish_reason),
             instance=self._instance,
+            served_from=record.served_from or None,
         )
         self._ledger.record(entry)
 

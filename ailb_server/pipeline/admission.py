@@ -99,6 +99,17 @@ class LimitedAdmission:
         if account is None:
             return Unlimited()
         charges = self._charges(account, request, RequestFacts(request, 0.0))
+        return await self._admitted(account, charges)
+
+    async def readmit(self, who: Principal) -> Admitted:
+        """See `Readmission`."""
+        account = self.accounts.of(who)
+        if account is None:
+            return Unlimited()
+        charges = [(bucket, 1) for bucket in (*account.requests, *account.slots)]
+        return await self._admitted(account, charges)
+
+    async def _admitted(self, account: Account, charges: list[tuple[Bucket, int]]) -> Admitted:
         if not self.leases.taken(charges):
             try:
                 await self.leases.acquire(charges)

@@ -1,22 +1,23 @@
 """The stages of one chat request, in order."""
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from ailb_server.domain.admission import Admission
 from ailb_server.domain.chat import ChatChunk, ChatRequest
 from ailb_server.domain.context import Source
-from ailb_server.domain.errors import AilbError, Reason
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.admission import OpenAdmission
+from ailb_server.pipeline.caching import Look, NoCache, ResponseCache
 from ailb_server.pipeline.context import ContextStage, Prepared, remembered, sourced
 from ailb_server.pipeline.reckoning import Reckoning
-from ailb_server.pipeline.record import ChatObserver, ChatRecord, record_of
+from ailb_server.pipeline.record import ChatObserver, record_of, recorded
 from ailb_server.pipeline.wishes import NO_WISHES, CallWishes
 from ailb_server.routing.dispatcher import Answer, Dispatcher
+from ailb_server.routing.facts import RequestFacts
 from ailb_server.routing.router import Router
 from ailb_server.spend.reservation import Pricing
 
@@ -26,7 +27,9 @@ class ChatAnswer:
     """An answer that has begun. `chunks` may raise UpstreamError after the first.
 
     `ignored` names the request's parameters that did nothing; `degraded` the parts of its context
-    that did not answer: `memory`, `rag`; `limits` are headers that tell of the caller's.
+    that did not answer: `memory`, `rag`; `limits` are headers that tell of the caller's; `cache` is
+    what the response cache did, empty if it was not asked for; `replayed`: it was given before, to
+    the same Idempotency-Key.
     """
 
     target: Target
@@ -36,6 +39,18 @@ class ChatAnswer:
     sources: Sequence[Source] = ()
     degraded: tuple[str, ...] = ()
     limits: Sequence[tuple[str, str]] = ()
+    cache: str = ""
+    replayed: bool = False
+
+
+class Chats(Protocol):
+    """Who answers chats."""
+
+    def open(
+        self, request: ChatRequest, wishes: CallWishes = NO_WISHES
+    ) -> AbstractAsyncContextManager[ChatAnswer]:
+        """See `ChatPipeline.open`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +64,7 @@ class ChatPipeline:
     context: ContextStage = field(default_factory=ContextStage)
     admission: Admission = field(default_factory=OpenAdmission)
     pricing: Pricing = field(default_factory=Pricing)
+    cache: ResponseCache = field(default_factory=NoCache)
 
     @asynccontextmanager
     async def open(
@@ -59,36 +75,58 @@ class ChatPipeline:
         Leaving the context, by cancellation too, ends the upstream call.
         """
         record = record_of(request, wishes)
-        with _recorded(record, self.observer) as started:
+        with recorded(record, self.observer) as started:
             # Before the look-up: who may not use a model need not learn whether there is one.
             wishes.who.require_model(request.model)
             admitted = await self.admission.admit(wishes.who, request)
             reckoning = Reckoning(record, admitted, self.observer, self.pricing)
             try:
                 prepared = await self.context.prepare(request, wishes)
-                plan = self.router.plan(prepared.request, wishes.strategy)
-                opening = self.dispatcher.open(plan, prepared.request, wishes.time_left_s)
+                look = await self.cache.look(prepared, wishes) if wishes.asks_cache else None
+                opening, facts = self._opening(prepared.request, wishes, look)
                 async with opening as answer:
                     record.first_token_s = time.perf_counter() - started
                     record.overhead_s = max(0.0, record.first_token_s - answer.waited_s)
-                    reckoning.began(answer, plan.facts)
+                    reckoning.began(answer, facts)
                     # Closed here: left to the collector, they would outlive the call as tasks.
-                    staged = _chunks(request, prepared, answer, reckoning)
+                    staged = self._chunks(prepared, answer, reckoning, look)
+                    staged = _finished(staged, request, prepared, answer)
                     try:
                         async with aclosing(staged) as chunks:
                             begun = _begun(request, prepared, answer, record.overhead_s, chunks)
-                            yield replace(begun, limits=admitted.headers)
+                            told = look.told if look else ""
+                            yield replace(begun, limits=admitted.headers, cache=told)
                     finally:
                         reckoning.settle()
             finally:
                 reckoning.settle()
 
+    def _opening(
+        self, request: ChatRequest, wishes: CallWishes, look: Look | None
+    ) -> tuple[AbstractAsyncContextManager[Answer], RequestFacts | None]:
+        """The cache's answer, else a provider's, which has facts."""
+        if look is not None and look.answer is not None:
+            return nullcontext(look.answer), None
+        plan = self.router.plan(request, wishes.strategy)
+        return self.dispatcher.open(plan, request, wishes.time_left_s), plan.facts
 
-def _chunks(
-    request: ChatRequest, prepared: Prepared, answer: Answer, reckoning: Reckoning
+    def _chunks(
+        self, prepared: Prepared, answer: Answer, reckoning: Reckoning, look: Look | None
+    ) -> AsyncGenerator[ChatChunk, None]:
+        """As they are reckoned and, if so, kept."""
+        chunks = _tallied(answer, reckoning)
+        if look is not None and look.digest is not None:
+            chunks = self.cache.kept(chunks, look, prepared.request, answer)
+        return chunks
+
+
+def _finished(
+    chunks: AsyncGenerator[ChatChunk, None],
+    request: ChatRequest,
+    prepared: Prepared,
+    answer: Answer,
 ) -> AsyncGenerator[ChatChunk, None]:
-    """What the chunks pass through on their way out; each stage closes the one before."""
-    chunks = _tallied(answer, reckoning)
+    """With what the context makes of an answer; each stage closes the one before."""
     if prepared.remembering is not None:
         chunks = remembered(chunks, request, answer.target, prepared.remembering)
     if prepared.sources:
@@ -120,23 +158,3 @@ async def _tallied(answer: Answer, reckoning: Reckoning) -> AsyncGenerator[ChatC
         reckoning.saw(chunk)
         yield chunk
     reckoning.ended()
-
-
-@contextmanager
-def _recorded(record: ChatRecord, observer: ChatObserver) -> Iterator[float]:
-    started = time.perf_counter()
-    observer.chat_started()
-    try:
-        yield started
-    except AilbError as error:
-        record.outcome = error.reason.value.lower()
-        raise
-    except (asyncio.CancelledError, GeneratorExit):
-        record.outcome = "cancelled"
-        raise
-    except BaseException:
-        record.outcome = Reason.INTERNAL_ERROR.value.lower()
-        raise
-    finally:
-        record.total_s = time.perf_counter() - started
-        observer.chat_finished(record)

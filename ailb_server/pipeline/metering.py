@@ -19,7 +19,9 @@ class Metering:
 
     def chat_finished(self, record: ChatRecord) -> None:
         """See `ChatObserver`."""
-        metrics, target = self._metrics, record.target
+        # What is given again is no provider's work.
+        target = None if record.served_from else record.target
+        metrics = self._metrics
         metrics.active.dec()
         metrics.ended(target, record.outcome, record.total_s)
         if record.overhead_s is not None:

@@ -24,10 +24,12 @@ class Reckoning:
     _facts: RequestFacts | None = None
     _settled: bool = False
 
-    def began(self, answer: Answer, facts: RequestFacts) -> None:
-        """A target answers the request of these facts."""
+    def began(self, answer: Answer, facts: RequestFacts | None) -> None:
+        """A target answers the request of these facts; without them, the cache does."""
         self._answer, self._facts = answer, facts
         self.record.target = answer.target
+        if facts is None:
+            self.record.served_from = "cache"
 
     def saw(self, chunk: ChatChunk) -> None:
         """A piece of the answer, before it is passed on."""
@@ -58,6 +60,9 @@ class Reckoning:
             cost = self.pricing.cost_if_known(usage, self._answer.target.price)
             record.cost_micro_dollars = cost
             self._answer.used(usage, cost, whole=record.whole)
+        elif record.served_from:
+            # What the answer tells of tokens was paid for by the request that got it first.
+            record.usage, record.cost_micro_dollars = TokenUsage(), 0
         self.admitted.settle(record.target, record.usage)
 
     def _usage(self, answer: Answer, facts: RequestFacts) -> TokenUsage:

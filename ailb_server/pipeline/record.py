@@ -1,11 +1,14 @@
 """What is known of one chat when it ends."""
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, Operation, TokenUsage
+from ailb_server.domain.errors import AilbError, Reason
 from ailb_server.domain.principal import ANYONE, Principal
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.wishes import CallWishes
@@ -20,7 +23,8 @@ class ChatRecord:
     `estimated` as far as the provider did not tell it: from the `events` seen.
     `cost_micro_dollars` is what it cost; None if nobody knows. `whole`: the answer came to its end.
     `model_answered` and `finish_reason` are the provider's words, empty if it said none, and of the
-    first choice. `booked`: the usage ledger has it.
+    first choice. `booked`: the usage ledger has it. `served_from`: `cache`, or `replay` (of what an
+    Idempotency-Key had been answered), if no provider was asked; empty else.
     """
 
     model_asked: str
@@ -43,6 +47,7 @@ class ChatRecord:
     finish_reason: str = ""
     started: float = field(default_factory=time.perf_counter)
     booked: bool = False
+    served_from: str = ""
 
     def saw(self, chunk: ChatChunk) -> None:
         """Notes what a piece of the answer tells of it."""
@@ -67,6 +72,27 @@ def record_of(request: ChatRequest, wishes: CallWishes) -> ChatRecord:
         session_id=told if isinstance(told, str) else wishes.session_id or "",
         operation=request.operation,
     )
+
+
+@contextmanager
+def recorded(record: ChatRecord, observer: "ChatObserver") -> Iterator[float]:
+    """Around a chat: tells the observer of its beginning, and of its end, in whatever way."""
+    started = time.perf_counter()
+    observer.chat_started()
+    try:
+        yield started
+    except AilbError as error:
+        record.outcome = error.reason.value.lower()
+        raise
+    except (asyncio.CancelledError, GeneratorExit):
+        record.outcome = "cancelled"
+        raise
+    except BaseException:
+        record.outcome = Reason.INTERNAL_ERROR.value.lower()
+        raise
+    finally:
+        record.total_s = time.perf_counter() - started
+        observer.chat_finished(record)
 
 
 class ChatObserver(Protocol):

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from ailb_server.settings.base_url import BaseUrl
 from ailb_server.settings.header_text import header_value
 from ailb_server.settings.loopback import is_loopback
 from ailb_server.settings.providers import MAX_PRICE_MICRO_DOLLARS, ContextTokens, Strategy
+from ailb_server.settings.repeats import RepeatSettings
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -23,7 +24,7 @@ MIN_SECRET = 24
 _PATH = re.compile(r"[/~.\\]|[A-Za-z]:[/\\]")
 
 
-class Settings(BaseSettings):
+class Settings(RepeatSettings):
     """Every setting. A variable is named as the field, in capitals; an empty one is not set."""
 
     model_config = SettingsConfigDict(

@@ -28,7 +28,7 @@ _COLUMNS = """
 k.id, k.tenant_id, t.name AS tenant, k.name, k.role, k.prefix, k.previous_prefix,
 k.previous_expires_at, k.allowed_models, k.allowed_collections, k.requests_per_minute,
 k.tokens_per_minute, k.max_concurrent, k.monthly_budget_micro_dollars, k.metadata, k.version,
-k.created_at, k.updated_at, k.expires_at, k.revoked_at,
+k.created_at, k.updated_at, k.expires_at, k.revoked_at, k.cache_ttl_seconds,
 t.requests_per_minute AS tenant_requests_per_minute,
 t.tokens_per_minute AS tenant_tokens_per_minute,
 t.max_concurrent AS tenant_max_concurrent,
@@ -51,16 +51,16 @@ _CREATE = """
 INSERT INTO api_keys
   (tenant_id, role, prefix, digest, name, allowed_models, allowed_collections,
    requests_per_minute, tokens_per_minute, max_concurrent, monthly_budget_micro_dollars,
-   expires_at, metadata)
+   expires_at, metadata, cache_ttl_seconds)
 VALUES ((SELECT id FROM tenants WHERE name = $1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-        $13::jsonb)
+        $13::jsonb, $14)
 RETURNING id
 """
 _UPDATE = """
 UPDATE api_keys
    SET name = $2, allowed_models = $3, allowed_collections = $4, requests_per_minute = $5,
        tokens_per_minute = $6, max_concurrent = $7, monthly_budget_micro_dollars = $8,
-       expires_at = $9, metadata = $10::jsonb
+       expires_at = $9, metadata = $10::jsonb, cache_ttl_seconds = $11
  WHERE id = $1
 """
 _ROTATE = """
@@ -208,6 +208,7 @@ def _key(row: Row) -> ApiKey:
             limits=_limits(row),
             expires_at=_seconds(row["expires_at"]),
             metadata=json.loads(row["metadata"]),
+            cache_ttl_s=row["cache_ttl_seconds"],
         ),
         prefix=row["prefix"],
         version=row["version"],
@@ -242,6 +243,7 @@ def _values(terms: KeyTerms) -> tuple[object, ...]:
         limits.monthly_budget_micro_dollars,
         None if terms.expires_at is None else datetime.fromtimestamp(terms.expires_at, UTC),
         json.dumps(dict(terms.metadata)),
+        terms.cache_ttl_s,
     )
 
 
@@ -262,6 +264,7 @@ def _described(key: ApiKey) -> Mapping[str, object]:
         "max_concurrent": limits.max_concurrent,
         "monthly_budget_micro_dollars": limits.monthly_budget_micro_dollars,
         "metadata": dict(key.terms.metadata),
+        "cache_ttl_seconds": key.terms.cache_ttl_s,
         "expires_at": _text(key.terms.expires_at),
         "revoked_at": _text(key.revoked_at),
     }

@@ -37,8 +37,8 @@ _SUMS = """
   COALESCE(sum(u.cost_micro_dollars), 0)::bigint AS cost_micro_dollars,
   count(*) FILTER (WHERE u.prompt_tokens IS NOT NULL AND u.cost_micro_dollars IS NULL) AS unpriced,
   count(*) FILTER (WHERE u.estimated) AS estimated,
-  avg(u.latency_ms) FILTER (WHERE u.outcome = 'ok') AS latency_ms,
-  avg(u.first_token_ms) AS first_token_ms"""
+  avg(u.latency_ms) FILTER (WHERE u.outcome = 'ok' AND u.served_from IS NULL) AS latency_ms,
+  avg(u.first_token_ms) FILTER (WHERE u.served_from IS NULL) AS first_token_ms"""
 _TENANT_NAMED = "u.tenant_id = (SELECT id FROM tenants WHERE name = {})"
 _SESSION = "u.session_id = {}"
 _ROWS = """
@@ -46,7 +46,7 @@ SELECT u.at, u.id::text AS id, t.name AS tenant, u.key_id, k.name AS key_name, u
        u.session_id, u.operation, u.streamed, u.provider, u.model_asked, u.model_sent,
        u.model_answered, u.prompt_tokens, u.cached_tokens, u.cache_write_tokens,
        u.completion_tokens, u.reasoning_tokens, u.estimated, u.cost_micro_dollars, u.latency_ms,
-       u.first_token_ms, u.outcome, u.finish_reason, u.instance
+       u.first_token_ms, u.outcome, u.finish_reason, u.instance, u.served_from
   FROM (SELECT * FROM usage_ledger u WHERE {where} ORDER BY u.at, u.id LIMIT {limit}) u
   LEFT JOIN tenants t ON t.id = u.tenant_id
   LEFT JOIN api_keys k ON k.id = u.key_id

@@ -26,6 +26,7 @@ _SECTIONS = {
     "database_url": "Postgres",
     "usage_journal_dir": "Usage",
     "enable_memory": "Memory and knowledge",
+    "response_cache_max_mb": "Answers given again",
 }
 
 
@@ -35,7 +36,8 @@ def sections() -> Iterator[tuple[str, list[tuple[str, Schema]]]]:
     if missing := _SECTIONS.keys() - fields.keys():
         raise ValueError(f"sections begin with fields that do not exist: {missing}")
     title, rows = "", list[tuple[str, Schema]]()
-    for name, schema in fields.items():
+    # What is inherited comes first there.
+    for name, schema in sorted(fields.items(), key=lambda f: f[0] not in Settings.__annotations__):
         if name in _SECTIONS:
             if rows:
                 yield title, rows

@@ -44,6 +44,7 @@ def new_key(request: pb.CreateApiKeyRequest) -> NewKey:
         limits=_limits(KeyLimits(), request.limits),
         expires_at=_seconds(request.expires_at) if request.HasField("expires_at") else None,
         metadata=dict(request.metadata),
+        cache_ttl_s=request.cache_ttl_seconds if request.HasField("cache_ttl_seconds") else None,
     )
     return NewKey(terms, request.tenant or DEFAULT_TENANT, role)
 
@@ -65,6 +66,9 @@ def key_change(request: pb.UpdateApiKeyRequest) -> Callable[[KeyTerms], KeyTerms
                 limits=_limits(terms.limits, request.limits),
                 expires_at=terms.expires_at if expires_at is None else expires_at,
                 metadata=dict(request.metadata) or terms.metadata,
+                cache_ttl_s=request.cache_ttl_seconds
+                if request.HasField("cache_ttl_seconds")
+                else terms.cache_ttl_s,
             ),
             set(request.clear),
         )
@@ -72,7 +76,13 @@ def key_change(request: pb.UpdateApiKeyRequest) -> Callable[[KeyTerms], KeyTerms
     return change
 
 
-_CLEARED = ("allowed_models", "allowed_collections", "expires_at", "metadata")
+_CLEARED = (
+    "allowed_models",
+    "allowed_collections",
+    "expires_at",
+    "metadata",
+    "cache_ttl_seconds",
+)
 
 
 def _cleared(terms: KeyTerms, names: set[str]) -> KeyTerms:
@@ -83,6 +93,7 @@ def _cleared(terms: KeyTerms, names: set[str]) -> KeyTerms:
         allowed_collections=() if "allowed_collections" in names else terms.allowed_collections,
         expires_at=None if "expires_at" in names else terms.expires_at,
         metadata={} if "metadata" in names else terms.metadata,
+        cache_ttl_s=None if "cache_ttl_seconds" in names else terms.cache_ttl_s,
         limits=KeyLimits(
             **{own: None if n in names else getattr(limits, own) for n, own in _LIMITS.items()}
         ),
@@ -107,6 +118,7 @@ def api_key(key: ApiKey) -> api_key_pb2.ApiKey:
         updated_at=_timestamp(key.updated_at),
         expires_at=_timestamp(key.terms.expires_at),
         revoked_at=_timestamp(key.revoked_at),
+        cache_ttl_seconds=key.terms.cache_ttl_s,
     )
     if _state(key) == api_key_pb2.KEY_STATE_ACTIVE and _is_ahead(key.previous_expires_at):
         message.previous_prefix = key.previous_prefix or ""

@@ -73,6 +73,8 @@ async def test_only_a_digest_is_kept_of_a_secret() -> None:
         (KeyTerms("n", allowed_models=("m" * 257,)), "allowed_models"),
         (KeyTerms("n", allowed_collections=("c",) * 101), "allowed_collections"),
         (KeyTerms("n", allowed_collections=("a\0",)), "allowed_collections"),
+        (KeyTerms("n", cache_ttl_s=0), "cache_ttl_seconds"),
+        (KeyTerms("n", cache_ttl_s=2_592_001), "cache_ttl_seconds"),
         (KeyTerms("n", limits=KeyLimits(requests_per_minute=0)), "requests_per_minute"),
         (KeyTerms("n", limits=KeyLimits(tokens_per_minute=2**32 - 1)), "tokens_per_minute"),
         (KeyTerms("n", limits=KeyLimits(max_concurrent=-1)), "max_concurrent"),

@@ -14,11 +14,11 @@ from ailb_server.domain.principal import KeyLimits, Role
 from tests.unit.access.keys import api_key as some_key
 
 TERMS = KeyTerms(
-    "ci", ("gpt-*",), ("docs",), KeyLimits(60, 1000, 4, 1_500_000), 4e9, {"team": "infra"}
+    "ci", ("gpt-*",), ("docs",), KeyLimits(60, 1000, 4, 1_500_000), 4e9, {"team": "infra"}, 60
 )
 ALL = (
     *("allowed_models", "allowed_collections", "expires_at", "metadata", "requests_per_minute"),
-    *("tokens_per_minute", "max_concurrent", "monthly_budget_usd"),
+    *("tokens_per_minute", "max_concurrent", "monthly_budget_usd", "cache_ttl_seconds"),
 )
 
 
@@ -33,6 +33,7 @@ def test_a_new_key_has_what_the_request_says() -> None:
             requests_per_minute=60, tokens_per_minute=1000, max_concurrent=4, monthly_budget_usd=1.5
         ),
         metadata={"team": "infra"},
+        cache_ttl_seconds=60,
     )
     request.expires_at.FromSeconds(4_000_000_000)
     new = new_key(request)

@@ -13,7 +13,7 @@ def test_every_term() -> None:
     request = pb.CreateApiKeyRequest()
     terms = (
         *("model=gpt-*", "model=demo", "collection=docs", "rpm=60", "tpm=1000", "concurrent=4"),
-        *("budget=2.5", "expires=2100-01-02", "note.team=a=b"),
+        *("budget=2.5", "expires=2100-01-02", "note.team=a=b", "cache=60"),
     )
     fill(request, terms)
     assert list(request.allowed_models) == ["gpt-*", "demo"]
@@ -23,6 +23,7 @@ def test_every_term() -> None:
     )
     assert request.expires_at.ToJsonString() == "2100-01-02T00:00:00Z"
     assert dict(request.metadata) == {"team": "a=b"}
+    assert request.cache_ttl_seconds == 60
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30d", 2_592_000), ("12h", 43_200), ("5m", 300)])
@@ -33,7 +34,8 @@ def test_an_end_from_now_on(text: str, seconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "term", ["rpm", "rpm=", "rpm=x", "rpm=-1", "budget=a", "expires=soon", "name=x", "=1"]
+    "term",
+    ["rpm", "rpm=", "rpm=x", "rpm=-1", "budget=a", "cache=a", "expires=soon", "name=x", "=1"],
 )
 def test_what_does_not_fit_is_named(term: str) -> None:
     with pytest.raises(ValueError, match=term):

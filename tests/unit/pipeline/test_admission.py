@@ -126,6 +126,21 @@ def target() -> Target:
     return Target("p", "m", price=PRICE)
 
 
+async def test_what_is_given_again_counts_as_a_request_and_needs_no_budget() -> None:
+    async with desk() as found:
+        admitted = await found.admission.readmit(WHO)
+        assert dict(admitted.headers)["x-ratelimit-remaining-requests"] == "59"
+        admitted.settle(None, None)
+        assert not (await found.admission.readmit(ANYONE)).headers
+        left = await found.left()
+        assert left == {name: LEFT[name] for name in left} | {"key:7:requests:0": 59}
+    async with desk() as found:
+        for _ in range(60):
+            (await found.admission.readmit(WHO)).settle(None, None)
+        with pytest.raises(RateLimitExceededError):
+            await found.admission.readmit(WHO)
+
+
 async def test_the_worst_is_charged_before_and_the_truth_after() -> None:
     async with desk() as found:
         one = await found.admission.admit(WHO, REQUEST)

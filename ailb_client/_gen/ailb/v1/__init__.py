@@ -334,6 +334,24 @@ class ErrorReason(betterproto2.Enum):
     Example: {"reason": "EMBEDDING_MISMATCH", "domain": "ailb", "metadata": {"stored": "a/model, 384", "configured": "another/model, 768"}}
     """
 
+    IDEMPOTENCY_KEY_REUSED = 23
+    """
+    The Idempotency-Key was sent with another body within the last 24 hours. INVALID_ARGUMENT, HTTP 422.
+    Example: {"reason": "IDEMPOTENCY_KEY_REUSED", "domain": "ailb", "metadata": {"param": "idempotency-key"}}
+    """
+
+    IDEMPOTENCY_CONFLICT = 24
+    """
+    A request with the same Idempotency-Key runs; RetryInfo says when to come back. ABORTED, HTTP 409.
+    Example: {"reason": "IDEMPOTENCY_CONFLICT", "domain": "ailb", "metadata": {"param": "idempotency-key"}}
+    """
+
+    IDEMPOTENT_ANSWER_NOT_KEPT = 25
+    """
+    A request with the same Idempotency-Key was answered and billed, and its answer was too large to be kept. FAILED_PRECONDITION, HTTP 422.
+    Example: {"reason": "IDEMPOTENT_ANSWER_NOT_KEPT", "domain": "ailb", "metadata": {"param": "idempotency-key"}}
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -360,6 +378,9 @@ class ErrorReason(betterproto2.Enum):
             20: "ERROR_REASON_COLLECTION_NOT_FOUND",
             21: "ERROR_REASON_EMBEDDER_UNAVAILABLE",
             22: "ERROR_REASON_EMBEDDING_MISMATCH",
+            23: "ERROR_REASON_IDEMPOTENCY_KEY_REUSED",
+            24: "ERROR_REASON_IDEMPOTENCY_CONFLICT",
+            25: "ERROR_REASON_IDEMPOTENT_ANSWER_NOT_KEPT",
         }
 
     @classmethod
@@ -388,6 +409,9 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_COLLECTION_NOT_FOUND": 20,
             "ERROR_REASON_EMBEDDER_UNAVAILABLE": 21,
             "ERROR_REASON_EMBEDDING_MISMATCH": 22,
+            "ERROR_REASON_IDEMPOTENCY_KEY_REUSED": 23,
+            "ERROR_REASON_IDEMPOTENCY_CONFLICT": 24,
+            "ERROR_REASON_IDEMPOTENT_ANSWER_NOT_KEPT": 25,
         }
 
 
@@ -984,6 +1008,14 @@ class ApiKey(betterproto2.Message):
     Until when it is.
     """
 
+    cache_ttl_seconds: "int | None" = betterproto2.field(
+        18, betterproto2.TYPE_UINT32, optional=True
+    )
+    """
+    Its requests may be answered by the response cache, by nothing older than so many seconds. Not set: only those that
+    ask for it, by `x-ailb-cache`.
+    """
+
 
 default_message_pool.register_message("ailb.v1", "ApiKey", ApiKey)
 
@@ -1533,6 +1565,11 @@ class CreateApiKeyRequest(betterproto2.Message):
     )
     """
     Notes: at most 32, keys of at most 64 and values of at most 512 characters. No secrets: they are shown.
+    """
+
+    cache_ttl_seconds: "int | None" = betterproto2.field(9, betterproto2.TYPE_UINT32, optional=True)
+    """
+    See `ApiKey.cache_ttl_seconds`; 1 to 2592000 (30 days).
     """
 
 
@@ -4215,7 +4252,12 @@ class UpdateApiKeyRequest(betterproto2.Message):
     clear: "list[str]" = betterproto2.field(8, betterproto2.TYPE_STRING, repeated=True)
     """
     What to empty: `allowed_models`, `allowed_collections`, `expires_at`, `metadata`, `requests_per_minute`,
-    `tokens_per_minute`, `max_concurrent`, `monthly_budget_usd`.
+    `tokens_per_minute`, `max_concurrent`, `monthly_budget_usd`, `cache_ttl_seconds`.
+    """
+
+    cache_ttl_seconds: "int | None" = betterproto2.field(9, betterproto2.TYPE_UINT32, optional=True)
+    """
+    Another bound of cached answers' age.
     """
 
 

@@ -54,12 +54,15 @@ class CreateApiKeyRequest(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    CACHE_TTL_SECONDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, for people: 1 to 128 characters. Required."""
     tenant: _builtins.str
     """Whom it belongs to: letters, digits, `.`, `_` and `-`, at most 64. Made if missing; `default` if not set."""
     role: _api_key_pb2.KeyRole.ValueType
     """What it may do. `KEY_ROLE_USER` if not set."""
+    cache_ttl_seconds: _builtins.int
+    """See `ApiKey.cache_ttl_seconds`; 1 to 2592000 (30 days)."""
     @_builtins.property
     def allowed_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """See `ApiKey.allowed_models`; at most 100, each at most 256 characters."""
@@ -91,12 +94,15 @@ class CreateApiKeyRequest(_message.Message):
         limits: _api_key_pb2.KeyLimits | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        cache_ttl_seconds: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "limits", b"limits"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_ttl_seconds", b"_cache_ttl_seconds", "cache_ttl_seconds", b"cache_ttl_seconds", "expires_at", b"expires_at", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_collections", b"allowed_collections", "allowed_models", b"allowed_models", "expires_at", b"expires_at", "limits", b"limits", "metadata", b"metadata", "name", b"name", "role", b"role", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_ttl_seconds", b"_cache_ttl_seconds", "allowed_collections", b"allowed_collections", "allowed_models", b"allowed_models", "cache_ttl_seconds", b"cache_ttl_seconds", "expires_at", b"expires_at", "limits", b"limits", "metadata", b"metadata", "name", b"name", "role", b"role", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__cache_ttl_seconds: _TypeAlias = _typing.Literal["cache_ttl_seconds"]  # noqa: Y015
+    _WhichOneofArgType__cache_ttl_seconds: _TypeAlias = _typing.Literal["_cache_ttl_seconds", b"_cache_ttl_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_ttl_seconds) -> _WhichOneofReturnType__cache_ttl_seconds | None: ...
 
 Global___CreateApiKeyRequest: _TypeAlias = CreateApiKeyRequest  # noqa: Y015
 
@@ -270,10 +276,13 @@ class UpdateApiKeyRequest(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     CLEAR_FIELD_NUMBER: _builtins.int
+    CACHE_TTL_SECONDS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Its number."""
     name: _builtins.str
     """A new name."""
+    cache_ttl_seconds: _builtins.int
+    """Another bound of cached answers' age."""
     @_builtins.property
     def allowed_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The models instead of those before, if any are given."""
@@ -297,7 +306,7 @@ class UpdateApiKeyRequest(_message.Message):
     @_builtins.property
     def clear(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What to empty: `allowed_models`, `allowed_collections`, `expires_at`, `metadata`, `requests_per_minute`,
-        `tokens_per_minute`, `max_concurrent`, `monthly_budget_usd`.
+        `tokens_per_minute`, `max_concurrent`, `monthly_budget_usd`, `cache_ttl_seconds`.
         """
 
     def __init__(
@@ -311,13 +320,19 @@ class UpdateApiKeyRequest(_message.Message):
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         clear: _abc.Iterable[_builtins.str] | None = ...,
+        cache_ttl_seconds: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "expires_at", b"expires_at", "limits", b"limits", "name", b"name"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_ttl_seconds", b"_cache_ttl_seconds", "_name", b"_name", "cache_ttl_seconds", b"cache_ttl_seconds", "expires_at", b"expires_at", "limits", b"limits", "name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "allowed_collections", b"allowed_collections", "allowed_models", b"allowed_models", "clear", b"clear", "expires_at", b"expires_at", "id", b"id", "limits", b"limits", "metadata", b"metadata", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_ttl_seconds", b"_cache_ttl_seconds", "_name", b"_name", "allowed_collections", b"allowed_collections", "allowed_models", b"allowed_models", "cache_ttl_seconds", b"cache_ttl_seconds", "clear", b"clear", "expires_at", b"expires_at", "id", b"id", "limits", b"limits", "metadata", b"metadata", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cache_ttl_seconds: _TypeAlias = _typing.Literal["cache_ttl_seconds"]  # noqa: Y015
+    _WhichOneofArgType__cache_ttl_seconds: _TypeAlias = _typing.Literal["_cache_ttl_seconds", b"_cache_ttl_seconds"]  # noqa: Y015
     _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
     _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_ttl_seconds) -> _WhichOneofReturnType__cache_ttl_seconds | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
 
 Global___UpdateApiKeyRequest: _TypeAlias = UpdateApiKeyRequest  # noqa: Y015

@@ -112,6 +112,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """What is stored was embedded by another model: embed it anew, or configure that model. FAILED_PRECONDITION, HTTP 409.
     Example: {"reason": "EMBEDDING_MISMATCH", "domain": "ailb", "metadata": {"stored": "a/model, 384", "configured": "another/model, 768"}}
     """
+    ERROR_REASON_IDEMPOTENCY_KEY_REUSED: _ErrorReason.ValueType  # 23
+    """The Idempotency-Key was sent with another body within the last 24 hours. INVALID_ARGUMENT, HTTP 422.
+    Example: {"reason": "IDEMPOTENCY_KEY_REUSED", "domain": "ailb", "metadata": {"param": "idempotency-key"}}
+    """
+    ERROR_REASON_IDEMPOTENCY_CONFLICT: _ErrorReason.ValueType  # 24
+    """A request with the same Idempotency-Key runs; RetryInfo says when to come back. ABORTED, HTTP 409.
+    Example: {"reason": "IDEMPOTENCY_CONFLICT", "domain": "ailb", "metadata": {"param": "idempotency-key"}}
+    """
+    ERROR_REASON_IDEMPOTENT_ANSWER_NOT_KEPT: _ErrorReason.ValueType  # 25
+    """A request with the same Idempotency-Key was answered and billed, and its answer was too large to be kept. FAILED_PRECONDITION, HTTP 422.
+    Example: {"reason": "IDEMPOTENT_ANSWER_NOT_KEPT", "domain": "ailb", "metadata": {"param": "idempotency-key"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every error that a caller of AILB can meet: the `reason` of the `google.rpc.ErrorInfo` that each
@@ -208,5 +220,17 @@ Example: {"reason": "EMBEDDER_UNAVAILABLE", "domain": "ailb", "metadata": {}}
 ERROR_REASON_EMBEDDING_MISMATCH: ErrorReason.ValueType  # 22
 """What is stored was embedded by another model: embed it anew, or configure that model. FAILED_PRECONDITION, HTTP 409.
 Example: {"reason": "EMBEDDING_MISMATCH", "domain": "ailb", "metadata": {"stored": "a/model, 384", "configured": "another/model, 768"}}
+"""
+ERROR_REASON_IDEMPOTENCY_KEY_REUSED: ErrorReason.ValueType  # 23
+"""The Idempotency-Key was sent with another body within the last 24 hours. INVALID_ARGUMENT, HTTP 422.
+Example: {"reason": "IDEMPOTENCY_KEY_REUSED", "domain": "ailb", "metadata": {"param": "idempotency-key"}}
+"""
+ERROR_REASON_IDEMPOTENCY_CONFLICT: ErrorReason.ValueType  # 24
+"""A request with the same Idempotency-Key runs; RetryInfo says when to come back. ABORTED, HTTP 409.
+Example: {"reason": "IDEMPOTENCY_CONFLICT", "domain": "ailb", "metadata": {"param": "idempotency-key"}}
+"""
+ERROR_REASON_IDEMPOTENT_ANSWER_NOT_KEPT: ErrorReason.ValueType  # 25
+"""A request with the same Idempotency-Key was answered and billed, and its answer was too large to be kept. FAILED_PRECONDITION, HTTP 422.
+Example: {"reason": "IDEMPOTENT_ANSWER_NOT_KEPT", "domain": "ailb", "metadata": {"param": "idempotency-key"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
