@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from ailb_server.settings.base_url import BaseUrl
 from ailb_server.settings.header_text import header_value
 from ailb_server.settings.loopback import is_loopback
 from ailb_server.settings.providers import MAX_PRICE_MICRO_DOLLARS, ContextTokens, Strategy
+from ailb_server.settings.transport import ANY_ORIGIN, TransportSettings
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -23,7 +24,7 @@ MIN_SECRET = 24
 _PATH = re.compile(r"[/~.\\]|[A-Za-z]:[/\\]")
 
 
-class Settings(BaseSettings):
+class Settings(TransportSettings):
     """Every setting. A variable is named as the field, in capitals; an empty one is not set."""
 
     model_config = SettingsConfigDict(
@@ -363,6 +364,11 @@ class Settings(BaseSettings):
             faults.append(
                 f"REQUIRE_API_KEY: is false, and HOST={self.host} lets others spend the providers'"
                 " money. If that is meant, set ALLOW_UNAUTHENTICATED=true"
+            )
+        if self.require_api_key is False and ANY_ORIGIN in self.cors_allowed_origins:
+            faults.append(
+                "CORS_ALLOWED_ORIGINS: `*` with REQUIRE_API_KEY=false lets every web page that"
+                " somebody here opens use AILB: name the origins"
             )
         if faults:
             raise ValueError("\n".join(faults))

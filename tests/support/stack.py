@@ -17,6 +17,7 @@ from ailb_server.app import Gateway
 from ailb_server.demo.received import Outcome, Received
 from ailb_server.demo.server import DemoServer
 from ailb_server.local.envoy import EmbeddedEnvoy
+from ailb_server.local.envoy_settings import transport
 from ailb_server.settings import Configuration, ProviderSettings, Settings
 from tests.support.loop_thread import LoopThread
 
@@ -116,10 +117,16 @@ class Stack:
         self._stack.callback(lambda: self.loop.run(self.gateway.close()))
         self.grpc = f"127.0.0.1:{port}"
         http_port = free_port()
-        self.envoy = EmbeddedEnvoy(host="127.0.0.1", port=http_port, upstream_ports=(port,))
+        self.envoy = EmbeddedEnvoy(
+            host="127.0.0.1",
+            port=http_port,
+            upstream_ports=(port,),
+            transport=transport(self._settings, ("127.0.0.1",)),
+        )
         self.loop.run(self.envoy.start())
         self._stack.callback(lambda: self.loop.run(self.envoy.stop()))
-        self.rest = f"http://127.0.0.1:{http_port}"
+        scheme = "http" if self._settings.envoy_tls_cert_file is None else "https"
+        self.rest = f"{scheme}://127.0.0.1:{http_port}"
 
     def _provider(self, upstream: Upstream) -> ProviderSettings:
         url = upstream.url = self.loop.run(upstream.server.start())
