@@ -6,8 +6,8 @@ from pathlib import Path
 import typer
 
 from ailb_server.local.envoy_config import DATA_FILES, Address, Edge, render
-from ailb_server.local.resources import data_dir
 from ailb_server.local.envoy_settings import transport
+from ailb_server.local.resources import data_dir
 from ailb_server.settings import Configuration
 from ailb_server.tls.files import TlsFileError
 

@@ -1,6 +1,6 @@
 """API keys as they are kept: everything but the secret."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ailb_server.domain.principal import DEFAULT_TENANT, KeyLimits, Principal, Role
@@ -16,7 +16,8 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class KeyTerms:
-    """What a key's owner may change. Times are seconds since 1970."""
+    """What a key's owner may change. Times are seconds since 1970. `require_signature`: the secret
+    itself opens nothing, only what is signed."""
 
     name: str
     allowed_models: tuple[str, ...] = ()
@@ -24,6 +25,7 @@ class KeyTerms:
     limits: KeyLimits = field(default_factory=KeyLimits)
     expires_at: float | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    require_signature: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,14 @@ class Match:
 
     key: ApiKey
     until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key with the digests of its secrets, each with the end of its time."""
+
+    key: ApiKey
+    digests: Sequence[tuple[bytes, float | None]] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What Envoy's configuration says of TLS and of browsers, beside `envoy.yaml`.
 
-Certificates come as secrets from files beside it, because Envoy reads only such anew: once a file is
-*moved* into the directory of what they name
+Certificates come as secrets from files beside it, because Envoy reads only such anew: once a file
+is *moved* into the directory of what they name
 (https://www.envoyproxy.io/docs/envoy/latest/configuration/security/secret#key-rotation).
 """
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ailb_server.app import Gateway
-from ailb_server.local.banner import Running
 from ailb_server.local.addresses import called_host
+from ailb_server.local.banner import Running
 from ailb_server.local.envoy import EmbeddedEnvoy, EnvoyError
 from ailb_server.local.envoy_settings import check_files, transport
 from ailb_server.local.postgres import EmbeddedPostgres, PostgresError

@@ -1,4 +1,4 @@
-"""The files of TLS that the settings name: the server's, and those of who calls it from beside it."""
+"""The files of TLS that the settings name: the server's, and those of its callers beside it."""
 
 from pathlib import Path
 

@@ -7,19 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 import httpx2
 import openai
 import pytest
-import trustme
-from grpc_health.v1 import health_pb2
 
-from ailb_server.cli.health import check
-from ailb_server.settings.tls_files import own_caller
 from ailb_server.tls.dialling import CallerFiles
 from ailb_server.tls.files import NamedFile
 from tests.support.certificates import Pems
-from tests.support.stack import Stack, eventually
+from tests.support.stack import Stack
 
 CURL = shutil.which("curl") or "curl"
 MESSAGES: Any = [{"role": "user", "content": "hi"}]

@@ -44,6 +44,7 @@ def new_key(request: pb.CreateApiKeyRequest) -> NewKey:
         limits=_limits(KeyLimits(), request.limits),
         expires_at=_seconds(request.expires_at) if request.HasField("expires_at") else None,
         metadata=dict(request.metadata),
+        require_signature=request.require_signature,
     )
     return NewKey(terms, request.tenant or DEFAULT_TENANT, role)
 
@@ -65,6 +66,9 @@ def key_change(request: pb.UpdateApiKeyRequest) -> Callable[[KeyTerms], KeyTerms
                 limits=_limits(terms.limits, request.limits),
                 expires_at=terms.expires_at if expires_at is None else expires_at,
                 metadata=dict(request.metadata) or terms.metadata,
+                require_signature=request.require_signature
+                if request.HasField("require_signature")
+                else terms.require_signature,
             ),
             set(request.clear),
         )
@@ -107,6 +111,7 @@ def api_key(key: ApiKey) -> api_key_pb2.ApiKey:
         updated_at=_timestamp(key.updated_at),
         expires_at=_timestamp(key.terms.expires_at),
         revoked_at=_timestamp(key.revoked_at),
+        require_signature=key.terms.require_signature,
     )
     if _state(key) == api_key_pb2.KEY_STATE_ACTIVE and _is_ahead(key.previous_expires_at):
         message.previous_prefix = key.previous_prefix or ""

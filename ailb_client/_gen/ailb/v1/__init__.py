@@ -984,6 +984,11 @@ class ApiKey(betterproto2.Message):
     Until when it is.
     """
 
+    require_signature: "bool" = betterproto2.field(20, betterproto2.TYPE_BOOL)
+    """
+    Whether its secret opens nothing, because requests must be signed.
+    """
+
 
 default_message_pool.register_message("ailb.v1", "ApiKey", ApiKey)
 
@@ -1535,6 +1540,11 @@ class CreateApiKeyRequest(betterproto2.Message):
     Notes: at most 32, keys of at most 64 and values of at most 512 characters. No secrets: they are shown.
     """
 
+    require_signature: "bool" = betterproto2.field(12, betterproto2.TYPE_BOOL)
+    """
+    Whether requests must be signed; the secret itself then opens nothing.
+    """
+
 
 default_message_pool.register_message("ailb.v1", "CreateApiKeyRequest", CreateApiKeyRequest)
 
@@ -1553,6 +1563,11 @@ class CreateApiKeyResponse(betterproto2.Message):
     secret: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
     What callers send. Keep it now: it is not stored.
+    """
+
+    signing_secret: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    What callers sign with, if they sign; it never travels again. Keep it now.
     """
 
 
@@ -3463,6 +3478,11 @@ class RotateApiKeyResponse(betterproto2.Message):
     What callers send from now on. Keep it now: it is not stored.
     """
 
+    signing_secret: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    What callers sign with from now on, if they sign. Keep it now.
+    """
+
 
 default_message_pool.register_message("ailb.v1", "RotateApiKeyResponse", RotateApiKeyResponse)
 
@@ -4216,6 +4236,11 @@ class UpdateApiKeyRequest(betterproto2.Message):
     """
     What to empty: `allowed_models`, `allowed_collections`, `expires_at`, `metadata`, `requests_per_minute`,
     `tokens_per_minute`, `max_concurrent`, `monthly_budget_usd`.
+    """
+
+    require_signature: "bool | None" = betterproto2.field(12, betterproto2.TYPE_BOOL, optional=True)
+    """
+    Whether requests must be signed from now on.
     """
 
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x61ilb/v1/api_key.proto\x12\x07\x61ilb.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x02\n\tKeyLimits\x12\x33\n\x13requests_per_minute\x18\x01 \x01(\rH\x00R\x11requestsPerMinute\x88\x01\x01\x12/\n\x11tokens_per_minute\x18\x02 \x01(\rH\x01R\x0ftokensPerMinute\x88\x01\x01\x12*\n\x0emax_concurrent\x18\x03 \x01(\rH\x02R\rmaxConcurrent\x88\x01\x01\x12\x31\n\x12monthly_budget_usd\x18\x04 \x01(\x01H\x03R\x10monthlyBudgetUsd\x88\x01\x01\x42\x16\n\x14_requests_per_minuteB\x14\n\x12_tokens_per_minuteB\x11\n\x0f_max_concurrentB\x15\n\x13_monthly_budget_usd\"\xa2\x06\n\x06\x41piKey\x12\x0e\n\x02id\x18\x01 \x01(\rR\x02id\x12\x16\n\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\x12\x16\n\x06prefix\x18\x04 \x01(\tR\x06prefix\x12$\n\x04role\x18\x05 \x01(\x0e\x32\x10.ailb.v1.KeyRoleR\x04role\x12\'\n\x05state\x18\x06 \x01(\x0e\x32\x11.ailb.v1.KeyStateR\x05state\x12%\n\x0e\x61llowed_models\x18\x07 \x03(\tR\rallowedModels\x12/\n\x13\x61llowed_collections\x18\x08 \x03(\tR\x12\x61llowedCollections\x12*\n\x06limits\x18\t \x01(\x0b\x32\x12.ailb.v1.KeyLimitsR\x06limits\x12\x39\n\x08metadata\x18\n \x03(\x0b\x32\x1d.ailb.v1.ApiKey.MetadataEntryR\x08metadata\x12\x18\n\x07version\x18\x0b \x01(\rR\x07version\x12\x39\n\ncreated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x39\n\nupdated_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x39\n\nexpires_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12\x39\n\nrevoked_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampR\trevokedAt\x12\'\n\x0fprevious_prefix\x18\x10 \x01(\tR\x0epreviousPrefix\x12J\n\x13previous_expires_at\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x11previousExpiresAt\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01*_\n\x07KeyRole\x12\x18\n\x14KEY_ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0eKEY_ROLE_ADMIN\x10\x01\x12\x11\n\rKEY_ROLE_USER\x10\x02\x12\x13\n\x0fKEY_ROLE_MODULE\x10\x03*i\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x01\x12\x15\n\x11KEY_STATE_EXPIRED\x10\x02\x12\x15\n\x11KEY_STATE_REVOKED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x61ilb/v1/api_key.proto\x12\x07\x61ilb.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x02\n\tKeyLimits\x12\x33\n\x13requests_per_minute\x18\x01 \x01(\rH\x00R\x11requestsPerMinute\x88\x01\x01\x12/\n\x11tokens_per_minute\x18\x02 \x01(\rH\x01R\x0ftokensPerMinute\x88\x01\x01\x12*\n\x0emax_concurrent\x18\x03 \x01(\rH\x02R\rmaxConcurrent\x88\x01\x01\x12\x31\n\x12monthly_budget_usd\x18\x04 \x01(\x01H\x03R\x10monthlyBudgetUsd\x88\x01\x01\x42\x16\n\x14_requests_per_minuteB\x14\n\x12_tokens_per_minuteB\x11\n\x0f_max_concurrentB\x15\n\x13_monthly_budget_usd\"\xcf\x06\n\x06\x41piKey\x12\x0e\n\x02id\x18\x01 \x01(\rR\x02id\x12\x16\n\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\x12\x16\n\x06prefix\x18\x04 \x01(\tR\x06prefix\x12$\n\x04role\x18\x05 \x01(\x0e\x32\x10.ailb.v1.KeyRoleR\x04role\x12\'\n\x05state\x18\x06 \x01(\x0e\x32\x11.ailb.v1.KeyStateR\x05state\x12%\n\x0e\x61llowed_models\x18\x07 \x03(\tR\rallowedModels\x12/\n\x13\x61llowed_collections\x18\x08 \x03(\tR\x12\x61llowedCollections\x12*\n\x06limits\x18\t \x01(\x0b\x32\x12.ailb.v1.KeyLimitsR\x06limits\x12\x39\n\x08metadata\x18\n \x03(\x0b\x32\x1d.ailb.v1.ApiKey.MetadataEntryR\x08metadata\x12\x18\n\x07version\x18\x0b \x01(\rR\x07version\x12\x39\n\ncreated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x39\n\nupdated_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x39\n\nexpires_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12\x39\n\nrevoked_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampR\trevokedAt\x12\'\n\x0fprevious_prefix\x18\x10 \x01(\tR\x0epreviousPrefix\x12J\n\x13previous_expires_at\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x11previousExpiresAt\x12+\n\x11require_signature\x18\x14 \x01(\x08R\x10requireSignature\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01*_\n\x07KeyRole\x12\x18\n\x14KEY_ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0eKEY_ROLE_ADMIN\x10\x01\x12\x11\n\rKEY_ROLE_USER\x10\x02\x12\x13\n\x0fKEY_ROLE_MODULE\x10\x03*i\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x01\x12\x15\n\x11KEY_STATE_EXPIRED\x10\x02\x12\x15\n\x11KEY_STATE_REVOKED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,14 +34,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_APIKEY_METADATAENTRY']._loaded_options = None
   _globals['_APIKEY_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_KEYROLE']._serialized_start=1171
-  _globals['_KEYROLE']._serialized_end=1266
-  _globals['_KEYSTATE']._serialized_start=1268
-  _globals['_KEYSTATE']._serialized_end=1373
+  _globals['_KEYROLE']._serialized_start=1216
+  _globals['_KEYROLE']._serialized_end=1311
+  _globals['_KEYSTATE']._serialized_start=1313
+  _globals['_KEYSTATE']._serialized_end=1418
   _globals['_KEYLIMITS']._serialized_start=68
   _globals['_KEYLIMITS']._serialized_end=364
   _globals['_APIKEY']._serialized_start=367
-  _globals['_APIKEY']._serialized_end=1169
-  _globals['_APIKEY_METADATAENTRY']._serialized_start=1110
-  _globals['_APIKEY_METADATAENTRY']._serialized_end=1169
+  _globals['_APIKEY']._serialized_end=1214
+  _globals['_APIKEY_METADATAENTRY']._serialized_start=1155
+  _globals['_APIKEY_METADATAENTRY']._serialized_end=1214
 # @@protoc_insertion_point(module_scope)

@@ -168,6 +168,7 @@ class ApiKey(_message.Message):
     REVOKED_AT_FIELD_NUMBER: _builtins.int
     PREVIOUS_PREFIX_FIELD_NUMBER: _builtins.int
     PREVIOUS_EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    REQUIRE_SIGNATURE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Its number, for the other calls."""
     tenant: _builtins.str
@@ -184,6 +185,8 @@ class ApiKey(_message.Message):
     """Counts its changes."""
     previous_prefix: _builtins.str
     """How the secret before the last rotation begins, while that is still accepted."""
+    require_signature: _builtins.bool
+    """Whether its secret opens nothing, because requests must be signed."""
     @_builtins.property
     def allowed_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The models it may ask for, by the names that callers write; `*` and `?` stand for any characters. All if empty."""
@@ -240,10 +243,11 @@ class ApiKey(_message.Message):
         revoked_at: _timestamp_pb2.Timestamp | None = ...,
         previous_prefix: _builtins.str = ...,
         previous_expires_at: _timestamp_pb2.Timestamp | None = ...,
+        require_signature: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "limits", b"limits", "previous_expires_at", b"previous_expires_at", "revoked_at", b"revoked_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_collections", b"allowed_collections", "allowed_models", b"allowed_models", "created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "limits", b"limits", "metadata", b"metadata", "name", b"name", "prefix", b"prefix", "previous_expires_at", b"previous_expires_at", "previous_prefix", b"previous_prefix", "revoked_at", b"revoked_at", "role", b"role", "state", b"state", "tenant", b"tenant", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_collections", b"allowed_collections", "allowed_models", b"allowed_models", "created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "limits", b"limits", "metadata", b"metadata", "name", b"name", "prefix", b"prefix", "previous_expires_at", b"previous_expires_at", "previous_prefix", b"previous_prefix", "require_signature", b"require_signature", "revoked_at", b"revoked_at", "role", b"role", "state", b"state", "tenant", b"tenant", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

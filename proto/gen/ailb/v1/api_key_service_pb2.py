@@ -27,7 +27,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61ilb/v1/api_key_service.proto\x12\x07\x61ilb.v1\x1a\x15\x61ilb/v1/api_key.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x03\n\x13\x43reateApiKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n\x06tenant\x18\x02 \x01(\tR\x06tenant\x12$\n\x04role\x18\x03 \x01(\x0e\x32\x10.ailb.v1.KeyRoleR\x04role\x12%\n\x0e\x61llowed_models\x18\x04 \x03(\tR\rallowedModels\x12/\n\x13\x61llowed_collections\x18\x05 \x03(\tR\x12\x61llowedCollections\x12*\n\x06limits\x18\x06 \x01(\x0b\x32\x12.ailb.v1.KeyLimitsR\x06limits\x12\x39\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12\x46\n\x08metadata\x18\x08 \x03(\x0b\x32*.ailb.v1.CreateApiKeyRequest.MetadataEntryR\x08metadata\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"X\n\x14\x43reateApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ApiKeyR\x06\x61piKey\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"\x8b\x01\n\x12ListApiKeysRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12\x16\n\x06tenant\x18\x03 \x01(\tR\x06tenant\x12!\n\x0cshow_revoked\x18\x04 \x01(\x08R\x0bshowRevoked\"i\n\x13ListApiKeysResponse\x12*\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x0f.ailb.v1.ApiKeyR\x07\x61piKeys\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\"\n\x10GetApiKeyRequest\x12\x0e\n\x02id\x18\x01 \x01(\rR\x02id\"=\n\x11GetApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ApiKeyR\x06\x61piKey\"\xa1\x03\n\x13UpdateApiKeyRequest\x12\x0e\n\x02id\x18\x01 \x01(\rR\x02id\x12\x17\n\x04name\x18\x02 \x01(\tH\x00R\x04name\x88\x01\x01\x12%\n\x0e\x61llowed_models\x18\x03 \x03(\tR\rallowedModels\x12/\n\x13\x61llowed_collections\x18\x04 \x03(\tR\x12\x61llowedCollections\x12*\n\x06limits\x18\x05 \x01(\x0b\x32\x12.ailb.v1.KeyLimitsR\x06limits\x12\x39\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12\x46\n\x08metadata\x18\x07 \x03(\x0b\x32*.ailb.v1.UpdateApiKeyRequest.MetadataEntryR\x08metadata\x12\x14\n\x05\x63lear\x18\x08 \x03(\tR\x05\x63lear\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x07\n\x05_name\"@\n\x14UpdateApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ApiKeyR\x06\x61piKey\"a\n\x13RotateApiKeyRequest\x12\x0e\n\x02id\x18\x01 \x01(\rR\x02id\x12(\n\rgrace_seconds\x18\x02 \x01(\rH\x00R\x0cgraceSeconds\x88\x01\x01\x42\x10\n\x0e_grace_seconds\"X\n\x14RotateApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ApiKeyR\x06\x61piKey\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"%\n\x13RevokeApiKeyRequest\x12\x0e\n\x02id\x18\x01 \x01(\rR\x02id\"@\n\x14RevokeApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ApiKeyR\x06\x61piKey2\x8f\x05\n\rApiKeyService\x12\x66\n\x0c\x43reateApiKey\x12\x1c.ailb.v1.CreateApiKeyRequest\x1a\x1d.ailb.v1.CreateApiKeyResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/admin/v1/keys:\x01*\x12`\n\x0bListApiKeys\x12\x1b.ailb.v1.ListApiKeysRequest\x1a\x1c.ailb.v1.ListApiKeysResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/admin/v1/keys\x12_\n\tGetApiKey\x12\x19.ailb.v1.GetApiKeyRequest\x1a\x1a.ailb.v1.GetApiKeyResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/admin/v1/keys/{id}\x12k\n\x0cUpdateApiKey\x12\x1c.ailb.v1.UpdateApiKeyRequest\x1a\x1d.ailb.v1.UpdateApiKeyResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x32\x13/admin/v1/keys/{id}:\x01*\x12r\n\x0cRotateApiKey\x12\x1c.ailb.v1.RotateApiKeyRequest\x1a\x1d.ailb.v1.RotateApiKeyResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x1a/admin/v1/keys/{id}:rotate:\x01*\x12r\n\x0cRevokeApiKey\x12\x1c.ailb.v1.RevokeApiKeyRequest\x1a\x1d.ailb.v1.RevokeApiKeyResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x1a/admin/v1/keys/{id}:revoke:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61ilb/v1/api_key_service.proto\x12\x07\x61ilb.v1\x1a\x15\x61ilb/v1/api_key.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd8\x03\n\x13\x43reateApiKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n\x06tenant\x18\x02 \x01(\tR\x06tenant\x12$\n\x04role\x18\x03 \x01(\x0e\x32\x10.ailb.v1.KeyRoleR\x04role\x12%\n\x0e\x61llowed_models\x18\x04 \x03(\tR\rallowedModels\x12/\n\x13\x61llowed_collections\x18\x05 \x03(\tR\x12\x61llowedCollections\x12*\n\x06limits\x18\x06 \x01(\x0b\x32\x12.ailb.v1.KeyLimitsR\x06limits\x12\x39\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12\x46\n\x08metadata\x18\x08 \x03(\x0b\x32*.ailb.v1.CreateApiKeyRequest.MetadataEntryR\x08metadata\x12+\n\x11require_signature\x18\x0c \x01(\x08R\x10requireSignature\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\x7f\n\x14\x43reateApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ApiKeyR\x06\x61piKey\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\x12%\n\x0esigning_secret\x18\x03 \x01(\tR\rsigningSecret\"\x8b\x01\n\x12ListApiKeysRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12\x16\n\x06tenant\x18\x03 \x01(\tR\x06tenant\x12!\n\x0cshow_revoked\x18\x04 \x01(\x08R\x0bshowRevoked\"i\n\x13ListApiKeysResponse\x12*\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x0f.ailb.v1.ApiKeyR\x07\x61piKeys\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\"\n\x10GetApiKeyRequest\x12\x0e\n\x02id\x18\x01 \x01(\rR\x02id\"=\n\x11GetApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ApiKeyR\x06\x61piKey\"\xe9\x03\n\x13UpdateApiKeyRequest\x12\x0e\n\x02id\x18\x01 \x01(\rR\x02id\x12\x17\n\x04name\x18\x02 \x01(\tH\x00R\x04name\x88\x01\x01\x12%\n\x0e\x61llowed_models\x18\x03 \x03(\tR\rallowedModels\x12/\n\x13\x61llowed_collections\x18\x04 \x03(\tR\x12\x61llowedCollections\x12*\n\x06limits\x18\x05 \x01(\x0b\x32\x12.ailb.v1.KeyLimitsR\x06limits\x12\x39\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12\x46\n\x08metadata\x18\x07 \x03(\x0b\x32*.ailb.v1.UpdateApiKeyRequest.MetadataEntryR\x08metadata\x12\x14\n\x05\x63lear\x18\x08 \x03(\tR\x05\x63lear\x12\x30\n\x11require_signature\x18\x0c \x01(\x08H\x01R\x10requireSignature\x88\x01\x01\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x07\n\x05_nameB\x14\n\x12_require_signature\"@\n\x14UpdateApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ApiKeyR\x06\x61piKey\"a\n\x13RotateApiKeyRequest\x12\x0e\n\x02id\x18\x01 \x01(\rR\x02id\x12(\n\rgrace_seconds\x18\x02 \x01(\rH\x00R\x0cgraceSeconds\x88\x01\x01\x42\x10\n\x0e_grace_seconds\"\x7f\n\x14RotateApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ApiKeyR\x06\x61piKey\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\x12%\n\x0esigning_secret\x18\x03 \x01(\tR\rsigningSecret\"%\n\x13RevokeApiKeyRequest\x12\x0e\n\x02id\x18\x01 \x01(\rR\x02id\"@\n\x14RevokeApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ApiKeyR\x06\x61piKey2\x8f\x05\n\rApiKeyService\x12\x66\n\x0c\x43reateApiKey\x12\x1c.ailb.v1.CreateApiKeyRequest\x1a\x1d.ailb.v1.CreateApiKeyResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/admin/v1/keys:\x01*\x12`\n\x0bListApiKeys\x12\x1b.ailb.v1.ListApiKeysRequest\x1a\x1c.ailb.v1.ListApiKeysResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/admin/v1/keys\x12_\n\tGetApiKey\x12\x19.ailb.v1.GetApiKeyRequest\x1a\x1a.ailb.v1.GetApiKeyResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/admin/v1/keys/{id}\x12k\n\x0cUpdateApiKey\x12\x1c.ailb.v1.UpdateApiKeyRequest\x1a\x1d.ailb.v1.UpdateApiKeyResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x32\x13/admin/v1/keys/{id}:\x01*\x12r\n\x0cRotateApiKey\x12\x1c.ailb.v1.RotateApiKeyRequest\x1a\x1d.ailb.v1.RotateApiKeyResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x1a/admin/v1/keys/{id}:rotate:\x01*\x12r\n\x0cRevokeApiKey\x12\x1c.ailb.v1.RevokeApiKeyRequest\x1a\x1d.ailb.v1.RevokeApiKeyResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x1a/admin/v1/keys/{id}:revoke:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,33 +51,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APIKEYSERVICE'].methods_by_name['RevokeApiKey']._loaded_options = None
   _globals['_APIKEYSERVICE'].methods_by_name['RevokeApiKey']._serialized_options = b'\202\323\344\223\002\037\"\032/admin/v1/keys/{id}:revoke:\001*'
   _globals['_CREATEAPIKEYREQUEST']._serialized_start=129
-  _globals['_CREATEAPIKEYREQUEST']._serialized_end=556
-  _globals['_CREATEAPIKEYREQUEST_METADATAENTRY']._serialized_start=497
-  _globals['_CREATEAPIKEYREQUEST_METADATAENTRY']._serialized_end=556
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=558
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=646
-  _globals['_LISTAPIKEYSREQUEST']._serialized_start=649
-  _globals['_LISTAPIKEYSREQUEST']._serialized_end=788
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=790
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=895
-  _globals['_GETAPIKEYREQUEST']._serialized_start=897
-  _globals['_GETAPIKEYREQUEST']._serialized_end=931
-  _globals['_GETAPIKEYRESPONSE']._serialized_start=933
-  _globals['_GETAPIKEYRESPONSE']._serialized_end=994
-  _globals['_UPDATEAPIKEYREQUEST']._serialized_start=997
-  _globals['_UPDATEAPIKEYREQUEST']._serialized_end=1414
-  _globals['_UPDATEAPIKEYREQUEST_METADATAENTRY']._serialized_start=497
-  _globals['_UPDATEAPIKEYREQUEST_METADATAENTRY']._serialized_end=556
-  _globals['_UPDATEAPIKEYRESPONSE']._serialized_start=1416
-  _globals['_UPDATEAPIKEYRESPONSE']._serialized_end=1480
-  _globals['_ROTATEAPIKEYREQUEST']._serialized_start=1482
-  _globals['_ROTATEAPIKEYREQUEST']._serialized_end=1579
-  _globals['_ROTATEAPIKEYRESPONSE']._serialized_start=1581
-  _globals['_ROTATEAPIKEYRESPONSE']._serialized_end=1669
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=1671
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1708
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=1710
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1774
-  _globals['_APIKEYSERVICE']._serialized_start=1777
-  _globals['_APIKEYSERVICE']._serialized_end=2432
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=601
+  _globals['_CREATEAPIKEYREQUEST_METADATAENTRY']._serialized_start=542
+  _globals['_CREATEAPIKEYREQUEST_METADATAENTRY']._serialized_end=601
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=603
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=730
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=733
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=872
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=874
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=979
+  _globals['_GETAPIKEYREQUEST']._serialized_start=981
+  _globals['_GETAPIKEYREQUEST']._serialized_end=1015
+  _globals['_GETAPIKEYRESPONSE']._serialized_start=1017
+  _globals['_GETAPIKEYRESPONSE']._serialized_end=1078
+  _globals['_UPDATEAPIKEYREQUEST']._serialized_start=1081
+  _globals['_UPDATEAPIKEYREQUEST']._serialized_end=1570
+  _globals['_UPDATEAPIKEYREQUEST_METADATAENTRY']._serialized_start=542
+  _globals['_UPDATEAPIKEYREQUEST_METADATAENTRY']._serialized_end=601
+  _globals['_UPDATEAPIKEYRESPONSE']._serialized_start=1572
+  _globals['_UPDATEAPIKEYRESPONSE']._serialized_end=1636
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_start=1638
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_end=1735
+  _globals['_ROTATEAPIKEYRESPONSE']._serialized_start=1737
+  _globals['_ROTATEAPIKEYRESPONSE']._serialized_end=1864
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=1866
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1903
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=1905
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1969
+  _globals['_APIKEYSERVICE']._serialized_start=1972
+  _globals['_APIKEYSERVICE']._serialized_end=2627
 # @@protoc_insertion_point(module_scope)
