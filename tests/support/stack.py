@@ -76,7 +76,7 @@ class Stack:
             "require_api_key": False,
             "usage_journal_dir": self._stack.enter_context(TemporaryDirectory()),
         }
-        self._settings = Settings.model_validate({**short, **(settings or {})})
+        self.settings = Settings.model_validate({**short, **(settings or {})})
         self._aliases = aliases or {}
         self._extra = extra
         self.loop = LoopThread()
@@ -111,7 +111,7 @@ class Stack:
 
     def _start(self) -> None:
         providers = tuple(self._provider(u) for u in self.upstreams.values())
-        configuration = Configuration(self._settings, (*providers, *self._extra), self._aliases)
+        configuration = Configuration(self.settings, (*providers, *self._extra), self._aliases)
         self.gateway = Gateway(configuration, self.dsn, REPOSITORY / "migrations")
         port = self.loop.run(self.gateway.start(port=0))
         self._stack.callback(lambda: self.loop.run(self.gateway.close()))
@@ -121,11 +121,11 @@ class Stack:
             host="127.0.0.1",
             port=http_port,
             upstream_ports=(port,),
-            transport=transport(self._settings, ("127.0.0.1",)),
+            transport=transport(self.settings, ("127.0.0.1",)),
         )
         self.loop.run(self.envoy.start())
         self._stack.callback(lambda: self.loop.run(self.envoy.stop()))
-        scheme = "http" if self._settings.envoy_tls_cert_file is None else "https"
+        scheme = "http" if self.settings.envoy_tls_cert_file is None else "https"
         self.rest = f"{scheme}://127.0.0.1:{http_port}"
 
     def _provider(self, upstream: Upstream) -> ProviderSettings:
