@@ -60,11 +60,18 @@ class GrpcServer:
         reflection.enable_server_reflection(names, self._server)
         self.draining = False
 
-    async def start(self, host: str, port: int) -> int:
-        """Listens there, on a free port if `port` is 0, and returns it. Raises PortTakenError."""
+    async def start(
+        self, host: str, port: int, credentials: grpc.ServerCredentials | None = None
+    ) -> int:
+        """Listens there, on a free port if `port` is 0, and returns it; with `credentials` by TLS
+        only. Raises PortTakenError."""
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            bound = self._server.add_insecure_port(address)
+            bound = (
+                self._server.add_insecure_port(address)
+                if credentials is None
+                else self._server.add_secure_port(address, credentials)
+            )
         except RuntimeError as error:
             raise PortTakenError(f"The gRPC server cannot listen on {address}.") from error
         await self._server.start()

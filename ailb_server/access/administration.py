@@ -74,6 +74,10 @@ class KeyAdministration:
         secret = new_secret()
         return await self.records.create(new, self.digester.kept(secret), by), secret
 
+    def signing_secret(self, secret: str) -> str:
+        """What signs with the key of a secret."""
+        return self.digester.signing_secret(self.digester.digest(secret))
+
     async def get(self, key_id: int) -> ApiKey:
         """One key."""
         return _found(await self.records.get(_number(key_id)))

@@ -79,7 +79,7 @@ class Authenticator:
         if len(secret) > MAX_SECRET:
             return None
         entry = self._cache.fresh(self.digester.digest(secret), self.clocks.monotonic())
-        if entry is None or entry.revoked:
+        if entry is None or entry.barred:
             return None
         if entry.until is not None and self.clocks.wall() >= entry.until:
             return None

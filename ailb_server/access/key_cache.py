@@ -3,9 +3,14 @@
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from ailb_server.domain.api_key import Match
+from ailb_server.domain.api_key import ApiKey, Match
 from ailb_server.domain.errors import InvalidApiKeyError
 from ailb_server.domain.principal import Principal
+
+_BARRED = {
+    "revoked": "This API key was revoked.",
+    "unsigned": "Requests with this API key must be signed.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +30,15 @@ class CacheRules:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A key as the store told it; times of `fresh_until` and `stale_until` are monotonic."""
+    """A key as the store told it; times of `fresh_until` and `stale_until` are monotonic.
+
+    `barred`: why its secret opens nothing: it was `revoked`, or only signatures do (`unsigned`).
+    """
 
     principal: Principal
     key_id: int
     version: int
-    revoked: bool
+    barred: str
     until: float | None
     fresh_until: float
     stale_until: float
@@ -38,11 +46,17 @@ class Entry:
 
     def admitted(self, wall: float) -> Principal:
         """Who calls. Raises InvalidApiKeyError if it opens nothing (any more)."""
-        if self.revoked:
-            raise InvalidApiKeyError("This API key was revoked.", problem="revoked")
+        if self.barred:
+            raise InvalidApiKeyError(_BARRED[self.barred], problem=self.barred)
         if self.until is not None and wall >= self.until:
             raise InvalidApiKeyError("This API key has expired.", problem="expired")
         return self.principal
+
+
+def _bar(key: ApiKey) -> str:
+    if key.revoked_at is not None:
+        return "revoked"
+    return "unsigned" if key.terms.require_signature else ""
 
 
 class KeyCache:
@@ -81,7 +95,7 @@ class KeyCache:
             principal=match.key.principal(),
             key_id=match.key.id,
             version=match.key.version,
-            revoked=match.key.revoked_at is not None,
+            barred=_bar(match.key),
             until=match.until,
             fresh_until=now + self._rules.ttl_s,
             stale_until=now + max(self._rules.ttl_s, self._rules.outage_ttl_s),

@@ -30,7 +30,8 @@ class AuditLog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """`problem`: missing, malformed, unknown, expired, revoked, or role. `prefix` is how the secret
+    """`problem`: missing, malformed, unknown, expired, revoked, unsigned, signature, timestamp,
+    replayed, or role. `prefix` is how the secret
     begins, if it is made as ours are; `tenant_id`, `key_id` and `actor`, the key's name, are known
     for roles only."""
 

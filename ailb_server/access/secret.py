@@ -14,6 +14,7 @@ from ailb_server.domain.api_key import Secret
 
 PREFIX = "ailb_"
 PEPPER_BYTES = 32
+SIGNING_PREFIX = "ailbs_"
 _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM_BITS = 256
 # 62 ** 43 is just above 2 ** 256, 62 ** 6 above 2 ** 32.
@@ -57,6 +58,14 @@ class Digester:
     def digest(self, secret: str) -> bytes:
         """32 bytes."""
         return hashlib.blake2b(secret.encode(), key=self._pepper, digest_size=32).digest()
+
+    def signing_secret(self, digest: bytes) -> str:
+        """What a caller signs with, by the digest of its key's secret: 256 bits that lead neither
+        back to that secret nor, without the pepper, from the digest here."""
+        made = hashlib.blake2b(
+            digest, key=self._pepper, digest_size=32, person=b"ailb signing"
+        ).hexdigest()
+        return SIGNING_PREFIX + made
 
     def kept(self, secret: str) -> Secret:
         """What is kept of a secret."""

@@ -34,7 +34,8 @@ class ApiKeyService(pb_grpc.ApiKeyServiceServicer):
     ) -> pb.CreateApiKeyResponse:
         """INVALID_ARGUMENT for what a key cannot have."""
         key, secret = await self._administration.create(new_key(request), _actor(context))
-        return pb.CreateApiKeyResponse(api_key=api_key(key), secret=secret)
+        signing = self._administration.signing_secret(secret)
+        return pb.CreateApiKeyResponse(api_key=api_key(key), secret=secret, signing_secret=signing)
 
     @override
     async def ListApiKeys(
@@ -75,7 +76,8 @@ class ApiKeyService(pb_grpc.ApiKeyServiceServicer):
         """NOT_FOUND if there is none."""
         grace_s = request.grace_seconds if request.HasField("grace_seconds") else DEFAULT_GRACE_S
         key, secret = await self._administration.rotate(request.id, grace_s, _actor(context))
-        return pb.RotateApiKeyResponse(api_key=api_key(key), secret=secret)
+        signing = self._administration.signing_secret(secret)
+        return pb.RotateApiKeyResponse(api_key=api_key(key), secret=secret, signing_secret=signing)
 
     @override
     async def RevokeApiKey(

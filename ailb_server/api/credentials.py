@@ -5,6 +5,8 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from ailb_server.access.signatures import is_signature
+
 AUTHORIZATION_KEY = "authorization"
 API_KEY_KEY = "x-api-key"
 _BEARER = "bearer "
@@ -16,9 +18,10 @@ Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 
 
 def bearer(value: str) -> str | None:
-    """The token of `authorization: Bearer …`; None for another scheme or an empty one."""
+    """The token of `authorization: Bearer …`, or a signature as it is; None for another scheme or
+    an empty one."""
     if value[: len(_BEARER)].lower() != _BEARER:
-        return None
+        return value if is_signature(value) else None
     return value[len(_BEARER) :].strip() or None
 
 

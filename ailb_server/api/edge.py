@@ -19,6 +19,8 @@ from ailb_server.api import anthropic_errors, errors
 from ailb_server.api.authorisation import Access
 from ailb_server.api.credentials import API_KEY_KEY, AUTHORIZATION_KEY, bearer, peer
 from ailb_server.api.gate import Gate, Visit
+from ailb_server.api.modules import came
+from ailb_server.api.signed_calls import signed_call
 from ailb_server.domain.chat import Wire
 from ailb_server.domain.errors import (
     AilbError,
@@ -179,14 +181,14 @@ class Edge(grpc.aio.ServerInterceptor):
 
     def _unary(self, behavior: Any, way: "_Way") -> Any:
         async def call(request: Any, context: Context) -> Any:
-            async with self._entered(context, way):
+            async with self._entered(context, way, request):
                 return await behavior(request, context)
 
         return call
 
     def _stream(self, behavior: Any, way: "_Way") -> Any:
         async def call(request: Any, context: Context) -> None:
-            async with self._entered(context, way):
+            async with self._entered(context, way, request):
                 answer = behavior(request, context)
                 if not inspect.isasyncgen(answer):
                     await answer
@@ -199,7 +201,7 @@ class Edge(grpc.aio.ServerInterceptor):
         return call
 
     @asynccontextmanager
-    async def _entered(self, context: Context, way: "_Way") -> AsyncIterator[None]:
+    async def _entered(self, context: Context, way: "_Way", request: object) -> AsyncIterator[None]:
         call, secret = arrival(context, self._is_interrupting, self._refused)
         logs.request_id.set(call.request_id)
         task = asyncio.current_task()
@@ -208,7 +210,7 @@ class Edge(grpc.aio.ServerInterceptor):
                 # Before it takes one of the places: who is nobody must not keep others out.
                 if self._gate is not None:
                     principal = self._gate.known(secret, way.access) or await self._gate.enter(
-                        secret, way.access, _visit(context, call, way.method)
+                        secret, way.access, _visit(context, call, way.method, request)
                     )
                     call = _as(call, principal)
                 current_call.set(call)
@@ -277,7 +279,8 @@ def arrival(
     interrupted: Callable[[], bool] = lambda: False,
     refused: Callable[[str], None] = lambda _: None,
 ) -> tuple[Call, str | None]:
-    """The call by its metadata, and the secret that it brings: a bearer token, else `x-api-key`.
+    """The call by its metadata, and the secret that it brings: a bearer token or a signature, else
+    `x-api-key`.
 
     A missing or unfit request id is replaced by a new one.
     """
@@ -304,8 +307,15 @@ def _as(call: Call, principal: Principal) -> Call:
     return Call(call.request_id, call.rest, call.wire, call.interrupted, principal, call.refused)
 
 
-def _visit(context: Context, call: Call, method: str) -> Visit:
-    return Visit(method, call.request_id, lambda: peer(context, rest=call.rest))
+def _visit(context: Context, call: Call, method: str, request: object) -> Visit:
+    rest = call.rest
+    return Visit(
+        method,
+        call.request_id,
+        peer=lambda: peer(context, rest=rest),
+        came=lambda: came(context, rest=rest),
+        signed=lambda: signed_call(context, method, request, rest=rest),
+    )
 
 
 def _fit(request_id: str) -> bool:

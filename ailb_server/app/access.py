@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,9 +13,12 @@ from ailb_server.access.authenticator import Authenticator
 from ailb_server.access.key_cache import CacheRules
 from ailb_server.access.refusals import Refusals
 from ailb_server.access.secret import PEPPER_BYTES, Digester, fingerprint, pepper_of
+from ailb_server.access.signatures import Signatures
 from ailb_server.api.gate import Gate
+from ailb_server.api.modules import ModuleDoor
 from ailb_server.app.tasks import ended
 from ailb_server.domain.api_key import Actor, ApiKey, KeyTerms, NewKey
+from ailb_server.domain.errors import StorageUnavailableError
 from ailb_server.domain.principal import Role
 from ailb_server.settings import Settings
 from ailb_server.storage.api_keys import PostgresApiKeys
@@ -23,9 +27,15 @@ from ailb_server.storage.key_digest import KeptPepper, PostgresKeyDigest
 from ailb_server.storage.migrations import migrate
 from ailb_server.storage.notifications import Notifications
 from ailb_server.storage.pool import Store
+from ailb_server.storage.signatures import PostgresSignatures
 from ailb_server.telemetry.metrics import Metrics
 
 CHANNEL = "ailb_keys"
+# What signed requests used once is forgotten once that cannot be used again anyway.
+_FORGET_S = 60.0
+_FORGET_AGAIN_S = 0.5
+
+_log = logging.getLogger(__name__)
 
 
 class PepperError(RuntimeError):
@@ -71,9 +81,33 @@ async def open_access(
         refusals.note,
         required=settings.require_api_key is not False,
         open_metrics=settings.metrics_without_key,
+        modules=ModuleDoor(settings.module_allowed_cidrs, settings.module_certificate_names),
+        signatures=_open_signatures(settings, store, digester, closing),
     )
     has_admin = admin is not None or await keys.has_admin()
     return AccessParts(gate, KeyAdministration(keys, digester), has_admin)
+
+
+def _open_signatures(
+    settings: Settings, store: Store, digester: Digester, closing: contextlib.AsyncExitStack
+) -> Signatures:
+    used = PostgresSignatures(store)
+    closing.push_async_callback(ended, asyncio.create_task(_forget_for_ever(used)))
+    return Signatures(used, digester, settings.signature_max_skew_s)
+
+
+async def _forget_for_ever(used: PostgresSignatures) -> None:
+    more = False
+    while True:
+        await asyncio.sleep(_FORGET_AGAIN_S if more else _FORGET_S)
+        try:
+            more = await used.forget()
+        except StorageUnavailableError:
+            more = False
+        except Exception:  # noqa: BLE001
+            # A fault of ours must neither end it for good nor pass unseen.
+            _log.exception("used signatures could not be forgotten")
+            more = False
 
 
 async def open_digester(settings: Settings, store: Store) -> Digester:

@@ -30,11 +30,14 @@ from ailb_server.pipeline.record import ChatObserver, Observers
 from ailb_server.routing.catalogue import Catalogue
 from ailb_server.server import GrpcServer, PortTakenError, Register
 from ailb_server.settings import Configuration, ProviderSettings
+from ailb_server.settings.tls_files import server_files
 from ailb_server.storage.migrations import MigrationError, migrate
 from ailb_server.storage.pool import Store, StoreUnavailableError
 from ailb_server.storage.usage_journal import JournalError
 from ailb_server.telemetry.limit_metrics import LimitMetrics
 from ailb_server.telemetry.metrics import Metrics
+from ailb_server.tls.files import TlsFileError
+from ailb_server.tls.serving import ServerTls
 
 # How long a start waits for the providers' listings before it serves what it knows.
 _FIRST_LISTING_S = 2.0
@@ -50,6 +53,7 @@ START_ERRORS = (
     PortTakenError,
     PepperError,
     JournalError,
+    TlsFileError,
 )
 
 _log = logging.getLogger(__name__)
@@ -67,6 +71,7 @@ class Gateway:
         self._server: GrpcServer | None = None
         self._catalogue: Catalogue | None = None
         self._access: AccessParts | None = None
+        self._tls: ServerTls | None = None
         self.providers: tuple[ProviderSettings, ...] = configuration.providers
 
     async def start(self, *, port: int | None = None) -> int:
@@ -105,6 +110,9 @@ class Gateway:
 
     async def _start(self, port: int) -> int:
         settings = self._settings
+        # Before anything that takes its time.
+        files = server_files(settings)
+        self._tls = None if files is None else ServerTls(files)
         metrics = Metrics(settings.module_id, VERSION)
         store = await self._open_store()
         limits = open_limits(settings, store, LimitMetrics(metrics.registry), self._closing)
@@ -180,7 +188,8 @@ class Gateway:
         limit = settings.max_concurrent_requests
         gate = None if self._access is None else self._access.gate
         server = GrpcServer(Edge(limit, gate, metrics.refused), services, max_calls=limit)
-        bound = await server.start(settings.host, port)
+        credentials = None if self._tls is None else self._tls.credentials()
+        bound = await server.start(settings.host, port, credentials)
         self._server = server
         self._closing.push_async_callback(server.stop)
         if settings.metrics_port is not None:

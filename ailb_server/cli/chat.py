@@ -66,11 +66,9 @@ def _question(text: str | None) -> str | None:
 
 @contextlib.contextmanager
 def _connected(runner: "asyncio.Runner", server: ServerOptions) -> "Iterator[Client]":
-    import grpc
-
     import ailb_client
 
-    credentials = grpc.ssl_channel_credentials() if server.tls else None
+    credentials = None if server.tls is None else server.tls.files().credentials()
     connection = ailb_client.connect(server.target, api_key=server.api_key, credentials=credentials)
     stack = contextlib.AsyncExitStack()
     try:

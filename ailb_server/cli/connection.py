@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ailb_server.cli.server_options import TlsOptions
 from ailb_server.cli.terminal import harmless
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ Metadata = tuple[tuple[str, str], ...]
 
 @contextlib.contextmanager
 def connected(
-    target: str, api_key: str | None, *, tls: bool
+    target: str, api_key: str | None, *, tls: TlsOptions | None
 ) -> "Iterator[tuple[grpc.Channel, Metadata]]":
     """A channel, and what goes with each call.
 
@@ -27,6 +28,8 @@ def connected(
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import grpc
 
+    from ailb_server.tls.files import TlsFileError
+
     metadata: Metadata = (("authorization", f"Bearer {api_key}"),) if api_key else ()
     try:
         with _channel(target, tls=tls) as channel:
@@ -34,17 +37,20 @@ def connected(
     except grpc.RpcError as error:
         typer.echo(f"ailb: {_line(error)}", err=True)
         raise typer.Exit(1) from None
+    except TlsFileError as error:
+        typer.echo(f"ailb: {error}", err=True)
+        raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.echo(err=True)
         raise typer.Exit(130) from None
 
 
-def _channel(target: str, *, tls: bool) -> "grpc.Channel":
+def _channel(target: str, *, tls: TlsOptions | None) -> "grpc.Channel":
     import grpc
 
-    if tls:
-        return grpc.secure_channel(target, grpc.ssl_channel_credentials())
-    return grpc.insecure_channel(target)
+    if tls is None:
+        return grpc.insecure_channel(target)
+    return grpc.secure_channel(target, tls.files().credentials())
 
 
 def _line(error: "grpc.RpcError") -> str:

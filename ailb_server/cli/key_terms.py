@@ -69,12 +69,20 @@ def _set(request: Request, what: str, value: str) -> None:
         request.limits.monthly_budget_usd = float(value)
     elif what == "cache":
         request.cache_ttl_seconds = int(value)
+    elif what == "signature":
+        request.require_signature = _signature(value)
     elif what == "expires":
         request.expires_at.FromDatetime(_moment(value))
     elif what.startswith(_NOTE):
         request.metadata[what.removeprefix(_NOTE)] = value
     else:
         raise ValueError("WHAT is not one of those that --help names")
+
+
+def _signature(value: str) -> bool:
+    if value not in {"required", "optional"}:
+        raise ValueError("must be required or optional")
+    return value == "required"
 
 
 def _moment(value: str) -> datetime:

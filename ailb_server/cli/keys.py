@@ -34,7 +34,8 @@ Terms = Annotated[
         metavar="WHAT=VALUE",
         help="May be repeated. model=PATTERN and collection=PATTERN (both several times; * is a"
         " wildcard), rpm=N, tpm=N, concurrent=N, budget=USD a month, expires=30d or 2030-01-31,"
-        " cache=SECONDS (how old cached answers may be), note.KEY=TEXT.",
+        " cache=SECONDS (how old cached answers may be), signature=required or optional,"
+        " note.KEY=TEXT.",
     ),
 ]
 
@@ -187,10 +188,12 @@ def _asking(server: ServerOptions) -> Iterator[Callable[[str, Any, Any], Any]]:
 
 def _hand_over(made: Any) -> None:
     key = made.api_key
+    # The one of the two that opens something.
+    what = "signing secret" if key.require_signature else "secret"
     typer.echo(
-        f"Key {key.id}, {key.name}, of {key.tenant}. Its secret is shown only now:", err=True
+        f"Key {key.id}, {key.name}, of {key.tenant}. Its {what} is shown only now:", err=True
     )
-    typer.echo(made.secret)
+    typer.echo(made.signing_secret if key.require_signature else made.secret)
 
 
 def _row(key: "api_key_pb2.ApiKey") -> tuple[str, ...]:

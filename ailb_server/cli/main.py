@@ -11,6 +11,7 @@ from ailb_server.cli import memory, rag
 from ailb_server.cli.chat import chat
 from ailb_server.cli.configured import configured
 from ailb_server.cli.keys import keys
+from ailb_server.cli.server_options import TLS, TLS_CA, TLS_CERT, TLS_KEY, tls_options
 from ailb_server.cli.usage import usage
 
 app = typer.Typer(
@@ -73,18 +74,22 @@ def health(
         str | None,
         typer.Option(metavar="HOST:PORT", help="The server; else HOST and GRPC_PORT here."),
     ] = None,
+    *,
+    tls: TLS = False,
+    tls_ca: TLS_CA = None,
+    tls_cert: TLS_CERT = None,
+    tls_key: TLS_KEY = None,
 ) -> None:
-    """Asks a running server whether it serves: status 0 if so, else 1. For containers."""
-    from ailb_server.cli.health import check
+    """Asks a running server whether it serves: status 0 if so, else 1. For containers.
 
-    sys.exit(check(target or _own_target()))
+    Without a target, TLS is as the settings say.
+    """
+    from ailb_server.cli.health import check, check_own
 
-
-def _own_target() -> str:
-    from ailb_server.local.addresses import authority, called_host
-
-    settings = configured("text").settings
-    return authority(called_host(settings.host), settings.grpc_port)
+    if target is None:
+        sys.exit(check_own(configured("text")))
+    options = tls_options(encrypted=tls, ca=tls_ca, certificate=tls_cert, key=tls_key)
+    sys.exit(check(target, None if options is None else options.files()))
 
 
 def _run(work: Coroutine[None, None, int]) -> None:

@@ -1,6 +1,6 @@
 """API keys as they are kept: everything but the secret."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ailb_server.domain.principal import DEFAULT_TENANT, KeyLimits, Principal, Role
@@ -18,7 +18,8 @@ class Secret:
 class KeyTerms:
     """What a key's owner may change. Times are seconds since 1970.
 
-    `cache_ttl_s`: see `Principal`.
+    `cache_ttl_s`: see `Principal`. `require_signature`: the secret itself opens nothing, only what
+    is signed.
     """
 
     name: str
@@ -28,6 +29,7 @@ class KeyTerms:
     expires_at: float | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     cache_ttl_s: int | None = None
+    require_signature: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,14 @@ class Match:
 
     key: ApiKey
     until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key with the digests of its secrets, each with the end of its time."""
+
+    key: ApiKey
+    digests: Sequence[tuple[bytes, float | None]] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,10 +26,14 @@ class Running:
         """A few lines for people: addresses, providers, and the line to try."""
         settings = self.settings
         host = called_host(settings.host)
-        rest = f"http://{authority(host, settings.http_port)}"
+        scheme = "http" if settings.envoy_tls_cert_file is None else "https"
+        rest = f"{scheme}://{authority(host, settings.http_port)}"
+        grpc = "ailb.v1, with reflection"
+        if settings.tls_cert_file is not None:
+            grpc += ", by TLS"
         rows = [
             ("REST", f"{rest}/v1", "OpenAI's API, through Envoy; also /healthz, /metrics"),
-            ("gRPC", authority(host, settings.grpc_port), "ailb.v1, with reflection"),
+            ("gRPC", authority(host, settings.grpc_port), grpc),
             ("Postgres", self.database_url, ""),
             ("Data", str(self.data_dir), ""),
             *(self._provider_row(provider) for provider in self.providers),

@@ -18,6 +18,7 @@ from ailb_server.local.envoy_program import (
     serve_command,
     validate_command,
 )
+from ailb_server.local.envoy_transport import Transport
 from ailb_server.local.resources import data_dir
 
 __all__ = ["EmbeddedEnvoy", "EnvoyError"]
@@ -46,11 +47,13 @@ class EmbeddedEnvoy:
         upstream_ports: Sequence[int],
         run_dir: Path | None = None,
         concurrency: int = 2,
+        transport: Transport | None = None,
     ) -> None:
         self._listen = Address(host, port)
         self._upstream_ports = tuple(upstream_ports)
         self._given_dir = run_dir
         self._concurrency = concurrency
+        self._transport = transport or Transport()
         self._dir: Path | None = None
         self._process: asyncio.subprocess.Process | None = None
 
@@ -141,7 +144,11 @@ class EmbeddedEnvoy:
             data_dir=str(source),
             # Relative to the working directory: the path of a socket has at most 107 bytes.
             admin_socket="admin.sock",
+            transport=self._transport,
+            secrets_dir=str(self._files().resolve()),
         )
+        for name, text in self._transport.secrets().items():
+            (self._files() / name).write_text(text, encoding="utf-8")
         config = self._files() / "envoy.yaml"
         config.write_text(render(source, edge), encoding="utf-8")
         return config.resolve()

@@ -2,12 +2,14 @@
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import yaml
 from typing_extensions import override
+
+from ailb_server.local.envoy_transport import Transport
 
 # The files beside envoy.yaml that it names by path.
 DATA_FILES = ("ailb.binpb", "rest_errors.lua")
@@ -30,13 +32,17 @@ class Edge:
 
     `listen`: where REST is served; its host is an IP address. `servers`: the gRPC servers, chosen
     by least requests. `data_dir`: where Envoy will find `DATA_FILES`. `admin_socket`: a Unix socket
-    for Envoy's admin interface instead of the port on loopback that the file names.
+    for Envoy's admin interface instead of the port on loopback that the file names. `transport`:
+    TLS and browsers; its secrets are files beside what is rendered, which Envoy finds in
+    `secrets_dir`, else in `data_dir`.
     """
 
     listen: Address
     servers: Sequence[Address]
     data_dir: str
     admin_socket: str | None = None
+    transport: Transport = field(default_factory=Transport)
+    secrets_dir: str | None = None
 
 
 def render(source: Path, edge: Edge) -> str:
@@ -48,6 +54,7 @@ def render(source: Path, edge: Edge) -> str:
         listener_address["socket_address"]["ipv4_compat"] = True
     resources["listeners"][0]["address"] = listener_address
     _set_servers(resources["clusters"][0], edge.servers)
+    edge.transport.apply(config, edge.secrets_dir or edge.data_dir)
     if edge.admin_socket is not None:
         config["admin"]["address"] = {"pipe": {"path": edge.admin_socket, "mode": _OWNER_ONLY}}
     return yaml.dump(

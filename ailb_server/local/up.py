@@ -8,14 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from ailb_server.app import Gateway
+from ailb_server.local.addresses import called_host
 from ailb_server.local.banner import Running
 from ailb_server.local.envoy import EmbeddedEnvoy, EnvoyError
+from ailb_server.local.envoy_settings import check_files, transport
 from ailb_server.local.postgres import EmbeddedPostgres, PostgresError
 from ailb_server.local.resources import data_dir
 from ailb_server.server import PortTakenError
 from ailb_server.settings import Configuration, Settings
 from ailb_server.settings.data_directory import data_directory
 from ailb_server.settings.loopback import is_loopback
+from ailb_server.settings.transport import ANY_ORIGIN
 
 # What `Everything.start` raises besides `Gateway.start`'s.
 UP_ERRORS = (PostgresError, EnvoyError)
@@ -65,6 +68,7 @@ class Everything:
     async def _start(self) -> Running:
         settings = self._settings
         check_ports(settings)
+        check_files(settings)
         database_url = await self._start_postgres()
         gateway = Gateway(self._configuration, database_url, data_dir("migrations"))
         await gateway.start()
@@ -94,7 +98,10 @@ class Everything:
     async def _start_envoy(self) -> None:
         settings = self._settings
         envoy = EmbeddedEnvoy(
-            host=settings.host, port=settings.http_port, upstream_ports=(settings.grpc_port,)
+            host=settings.host,
+            port=settings.http_port,
+            upstream_ports=(settings.grpc_port,),
+            transport=transport(settings, (called_host(settings.host),)),
         )
         await envoy.start()
         self._closing.push_async_callback(envoy.stop)
@@ -119,8 +126,9 @@ def _with_keys(configuration: Configuration) -> Configuration:
     settings = configuration.settings
     if settings.require_api_key is not None:
         return configuration
-    # To be tried at once on one's own machine, and by nobody else.
-    update = {"require_api_key": not is_loopback(settings.host)}
+    # To be tried at once on one's own machine, and by nobody else: no web page either.
+    required = not is_loopback(settings.host) or ANY_ORIGIN in settings.cors_allowed_origins
+    update = {"require_api_key": required}
     return replace(configuration, settings=settings.model_copy(update=update))
 
 

@@ -12,6 +12,7 @@ from ailb_server.settings.header_text import header_value
 from ailb_server.settings.loopback import is_loopback
 from ailb_server.settings.providers import MAX_PRICE_MICRO_DOLLARS, ContextTokens, Strategy
 from ailb_server.settings.repeats import RepeatSettings
+from ailb_server.settings.transport import ANY_ORIGIN, TransportSettings
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -24,7 +25,7 @@ MIN_SECRET = 24
 _PATH = re.compile(r"[/~.\\]|[A-Za-z]:[/\\]")
 
 
-class Settings(RepeatSettings):
+class Settings(TransportSettings, RepeatSettings):
     """Every setting. A variable is named as the field, in capitals; an empty one is not set."""
 
     model_config = SettingsConfigDict(
@@ -364,6 +365,11 @@ class Settings(RepeatSettings):
             faults.append(
                 f"REQUIRE_API_KEY: is false, and HOST={self.host} lets others spend the providers'"
                 " money. If that is meant, set ALLOW_UNAUTHENTICATED=true"
+            )
+        if self.require_api_key is False and ANY_ORIGIN in self.cors_allowed_origins:
+            faults.append(
+                "CORS_ALLOWED_ORIGINS: `*` with REQUIRE_API_KEY=false lets every web page that"
+                " somebody here opens use AILB: name the origins"
             )
         if faults:
             raise ValueError("\n".join(faults))

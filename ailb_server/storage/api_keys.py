@@ -24,9 +24,10 @@ from ailb_server.storage.audit import PostgresAuditLog
 from ailb_server.storage.connection import Connection, Row
 from ailb_server.storage.pool import Store
 
-_COLUMNS = """
+KEY_COLUMNS = """
 k.id, k.tenant_id, t.name AS tenant, k.name, k.role, k.prefix, k.previous_prefix,
-k.previous_expires_at, k.allowed_models, k.allowed_collections, k.requests_per_minute,
+k.previous_expires_at, k.require_signature, k.allowed_models, k.allowed_collections,
+k.requests_per_minute,
 k.tokens_per_minute, k.max_concurrent, k.monthly_budget_micro_dollars, k.metadata, k.version,
 k.created_at, k.updated_at, k.expires_at, k.revoked_at, k.cache_ttl_seconds,
 t.requests_per_minute AS tenant_requests_per_minute,
@@ -34,14 +35,15 @@ t.tokens_per_minute AS tenant_tokens_per_minute,
 t.max_concurrent AS tenant_max_concurrent,
 t.monthly_budget_micro_dollars AS tenant_monthly_budget_micro_dollars
 """
-_FROM = "FROM api_keys k JOIN tenants t ON t.id = k.tenant_id"
+KEY_FROM = "FROM api_keys k JOIN tenants t ON t.id = k.tenant_id"
 _FIND = f"""
-SELECT {_COLUMNS}, k.digest = $1 AS is_current {_FROM} WHERE k.digest = $1 OR k.previous_digest = $1
+SELECT {KEY_COLUMNS}, k.digest = $1 AS is_current {KEY_FROM}
+ WHERE k.digest = $1 OR k.previous_digest = $1
 """
-_GET = f"SELECT {_COLUMNS} {_FROM} WHERE k.id = $1"
+_GET = f"SELECT {KEY_COLUMNS} {KEY_FROM} WHERE k.id = $1"
 _LOCK = f"{_GET} FOR UPDATE OF k"
 _LIST = f"""
-SELECT {_COLUMNS} {_FROM}
+SELECT {KEY_COLUMNS} {KEY_FROM}
  WHERE k.id > $1 AND ($2 = '' OR k.tenant_id = (SELECT id FROM tenants WHERE name = $2))
    AND ($3 OR k.revoked_at IS NULL)
  ORDER BY k.id LIMIT $4
@@ -51,16 +53,16 @@ _CREATE = """
 INSERT INTO api_keys
   (tenant_id, role, prefix, digest, name, allowed_models, allowed_collections,
    requests_per_minute, tokens_per_minute, max_concurrent, monthly_budget_micro_dollars,
-   expires_at, metadata, cache_ttl_seconds)
+   expires_at, metadata, cache_ttl_seconds, require_signature)
 VALUES ((SELECT id FROM tenants WHERE name = $1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-        $13::jsonb, $14)
+        $13::jsonb, $14, $15)
 RETURNING id
 """
 _UPDATE = """
 UPDATE api_keys
    SET name = $2, allowed_models = $3, allowed_collections = $4, requests_per_minute = $5,
        tokens_per_minute = $6, max_concurrent = $7, monthly_budget_micro_dollars = $8,
-       expires_at = $9, metadata = $10::jsonb, cache_ttl_seconds = $11
+       expires_at = $9, metadata = $10::jsonb, cache_ttl_seconds = $11, require_signature = $12
  WHERE id = $1
 """
 _ROTATE = """
@@ -91,7 +93,7 @@ class PostgresApiKeys:
             row = await connection.fetchrow(_FIND, digest)
         if row is None:
             return None
-        key = _key(row)
+        key = read_key(row)
         ends = [key.terms.expires_at]
         if not row["is_current"]:
             ends.append(key.previous_expires_at)
@@ -122,14 +124,14 @@ class PostgresApiKeys:
         """One key."""
         async with self.store.connection() as connection:
             row = await connection.fetchrow(_GET, key_id)
-        return None if row is None else _key(row)
+        return None if row is None else read_key(row)
 
     async def list(self, query: KeyQuery) -> Sequence[ApiKey]:
         """By id; of one tenant if its name is not empty."""
         values = (query.after_id, query.tenant, query.show_revoked, query.limit)
         async with self.store.connection() as connection:
             rows = await connection.fetch(_LIST, *values)
-        return [_key(row) for row in rows]
+        return [read_key(row) for row in rows]
 
     async def update(
         self, key_id: int, change: Callable[[KeyTerms], KeyTerms], by: Actor
@@ -185,17 +187,18 @@ class PostgresApiKeys:
 
 async def _locked(connection: Connection, key_id: int) -> ApiKey | None:
     row = await connection.fetchrow(_LOCK, key_id)
-    return None if row is None else _key(row)
+    return None if row is None else read_key(row)
 
 
 async def _required(connection: Connection, key_id: int) -> ApiKey:
     row = await connection.fetchrow(_GET, key_id)
     if row is None:
         raise LookupError("a key is gone within the transaction that wrote it")
-    return _key(row)
+    return read_key(row)
 
 
-def _key(row: Row) -> ApiKey:
+def read_key(row: Row) -> ApiKey:
+    """A key, by the columns of KEY_COLUMNS."""
     return ApiKey(
         id=row["id"],
         tenant_id=row["tenant_id"],
@@ -209,6 +212,7 @@ def _key(row: Row) -> ApiKey:
             expires_at=_seconds(row["expires_at"]),
             metadata=json.loads(row["metadata"]),
             cache_ttl_s=row["cache_ttl_seconds"],
+            require_signature=row["require_signature"],
         ),
         prefix=row["prefix"],
         version=row["version"],
@@ -244,6 +248,7 @@ def _values(terms: KeyTerms) -> tuple[object, ...]:
         None if terms.expires_at is None else datetime.fromtimestamp(terms.expires_at, UTC),
         json.dumps(dict(terms.metadata)),
         terms.cache_ttl_s,
+        terms.require_signature,
     )
 
 
@@ -265,6 +270,7 @@ def _described(key: ApiKey) -> Mapping[str, object]:
         "monthly_budget_micro_dollars": limits.monthly_budget_micro_dollars,
         "metadata": dict(key.terms.metadata),
         "cache_ttl_seconds": key.terms.cache_ttl_s,
+        "require_signature": key.terms.require_signature,
         "expires_at": _text(key.terms.expires_at),
         "revoked_at": _text(key.revoked_at),
     }

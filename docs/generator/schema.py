@@ -39,6 +39,8 @@ def default(field: Schema) -> str:
     found = field.get("default")
     if found is None or found in ([], ""):
         return ""
+    if isinstance(found, list):
+        return ",".join(map(str, found))
     return str(found).lower() if isinstance(found, bool) else str(found)
 
 

@@ -15,10 +15,11 @@ from ailb_server.settings.providers import (
 )
 from docs.generator.schema import Schema, default, table, takes
 
-# The first field of each section.
+# The first field of each section, in the order of the document.
 _SECTIONS = {
     "host": "Addresses, names, logs",
     "require_api_key": "Callers and their keys",
+    "tls_cert_file": "TLS, browsers, load balancers, signatures",
     "limit_burst_s": "Limits and budgets",
     "openai_api_key": "Providers",
     "routing_strategy": "Routing and time limits",
@@ -35,15 +36,13 @@ def sections() -> Iterator[tuple[str, list[tuple[str, Schema]]]]:
     fields: dict[str, Schema] = Settings.model_json_schema()["properties"]
     if missing := _SECTIONS.keys() - fields.keys():
         raise ValueError(f"sections begin with fields that do not exist: {missing}")
-    title, rows = "", list[tuple[str, Schema]]()
-    # What is inherited comes first there.
-    for name, schema in sorted(fields.items(), key=lambda f: f[0] not in Settings.__annotations__):
-        if name in _SECTIONS:
-            if rows:
-                yield title, rows
-            title, rows = _SECTIONS[name], []
-        rows.append((name.upper(), schema))
-    yield title, rows
+    found: dict[str, list[tuple[str, Schema]]] = {}
+    first = ""
+    for name, schema in fields.items():
+        first = name if name in _SECTIONS else first
+        found.setdefault(first, []).append((name.upper(), schema))
+    for first, title in _SECTIONS.items():
+        yield title, found[first]
 
 
 def regions(docs: Path) -> Mapping[str, str]:

@@ -17,6 +17,7 @@ from ailb_server.app import Gateway
 from ailb_server.demo.received import Outcome, Received
 from ailb_server.demo.server import DemoServer
 from ailb_server.local.envoy import EmbeddedEnvoy
+from ailb_server.local.envoy_settings import transport
 from ailb_server.settings import Configuration, ProviderSettings, Settings
 from tests.support.loop_thread import LoopThread
 
@@ -75,7 +76,7 @@ class Stack:
             "require_api_key": False,
             "usage_journal_dir": self._stack.enter_context(TemporaryDirectory()),
         }
-        self._settings = Settings.model_validate({**short, **(settings or {})})
+        self.settings = Settings.model_validate({**short, **(settings or {})})
         self._aliases = aliases or {}
         self._extra = extra
         self.loop = LoopThread()
@@ -110,16 +111,22 @@ class Stack:
 
     def _start(self) -> None:
         providers = tuple(self._provider(u) for u in self.upstreams.values())
-        configuration = Configuration(self._settings, (*providers, *self._extra), self._aliases)
+        configuration = Configuration(self.settings, (*providers, *self._extra), self._aliases)
         self.gateway = Gateway(configuration, self.dsn, REPOSITORY / "migrations")
         port = self.loop.run(self.gateway.start(port=0))
         self._stack.callback(lambda: self.loop.run(self.gateway.close()))
         self.grpc = f"127.0.0.1:{port}"
         http_port = free_port()
-        self.envoy = EmbeddedEnvoy(host="127.0.0.1", port=http_port, upstream_ports=(port,))
+        self.envoy = EmbeddedEnvoy(
+            host="127.0.0.1",
+            port=http_port,
+            upstream_ports=(port,),
+            transport=transport(self.settings, ("127.0.0.1",)),
+        )
         self.loop.run(self.envoy.start())
         self._stack.callback(lambda: self.loop.run(self.envoy.stop()))
-        self.rest = f"http://127.0.0.1:{http_port}"
+        scheme = "http" if self.settings.envoy_tls_cert_file is None else "https"
+        self.rest = f"{scheme}://127.0.0.1:{http_port}"
 
     def _provider(self, upstream: Upstream) -> ProviderSettings:
         url = upstream.url = self.loop.run(upstream.server.start())

@@ -1,7 +1,7 @@
 """Doubles of the core's ports: a provider that does what it is told, a context, an observer."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,9 +110,13 @@ class FakeContext:
 
     time_left_s: float | None = None
     caller: str = "ipv4:192.0.2.7:5000"
+    auth: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
 
     def peer(self) -> str:
         return self.caller
+
+    def auth_context(self) -> Mapping[str, Sequence[bytes]]:
+        return self.auth
 
     def time_remaining(self) -> float | None:
         return self.time_left_s

@@ -45,6 +45,7 @@ def new_key(request: pb.CreateApiKeyRequest) -> NewKey:
         expires_at=_seconds(request.expires_at) if request.HasField("expires_at") else None,
         metadata=dict(request.metadata),
         cache_ttl_s=request.cache_ttl_seconds if request.HasField("cache_ttl_seconds") else None,
+        require_signature=request.require_signature,
     )
     return NewKey(terms, request.tenant or DEFAULT_TENANT, role)
 
@@ -69,6 +70,9 @@ def key_change(request: pb.UpdateApiKeyRequest) -> Callable[[KeyTerms], KeyTerms
                 cache_ttl_s=request.cache_ttl_seconds
                 if request.HasField("cache_ttl_seconds")
                 else terms.cache_ttl_s,
+                require_signature=request.require_signature
+                if request.HasField("require_signature")
+                else terms.require_signature,
             ),
             set(request.clear),
         )
@@ -119,6 +123,7 @@ def api_key(key: ApiKey) -> api_key_pb2.ApiKey:
         expires_at=_timestamp(key.terms.expires_at),
         revoked_at=_timestamp(key.revoked_at),
         cache_ttl_seconds=key.terms.cache_ttl_s,
+        require_signature=key.terms.require_signature,
     )
     if _state(key) == api_key_pb2.KEY_STATE_ACTIVE and _is_ahead(key.previous_expires_at):
         message.previous_prefix = key.previous_prefix or ""

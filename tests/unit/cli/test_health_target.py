@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from ailb_server.cli import health
 from ailb_server.cli.main import app
 from ailb_server.telemetry import logs
+from ailb_server.tls.dialling import CallerFiles
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,8 @@ def test_it_asks_where_the_server_listens(
 ) -> None:
     asked: list[str] = []
 
-    def check(target: str) -> int:
+    def check(target: str, tls: CallerFiles | None = None) -> int:
+        assert tls is None
         asked.append(target)
         return 0
 

@@ -1016,6 +1016,11 @@ class ApiKey(betterproto2.Message):
     ask for it, by `x-ailb-cache`.
     """
 
+    require_signature: "bool" = betterproto2.field(20, betterproto2.TYPE_BOOL)
+    """
+    Whether its secret opens nothing, because requests must be signed.
+    """
+
 
 default_message_pool.register_message("ailb.v1", "ApiKey", ApiKey)
 
@@ -1572,6 +1577,11 @@ class CreateApiKeyRequest(betterproto2.Message):
     See `ApiKey.cache_ttl_seconds`; 1 to 2592000 (30 days).
     """
 
+    require_signature: "bool" = betterproto2.field(12, betterproto2.TYPE_BOOL)
+    """
+    Whether requests must be signed; the secret itself then opens nothing.
+    """
+
 
 default_message_pool.register_message("ailb.v1", "CreateApiKeyRequest", CreateApiKeyRequest)
 
@@ -1590,6 +1600,11 @@ class CreateApiKeyResponse(betterproto2.Message):
     secret: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
     What callers send. Keep it now: it is not stored.
+    """
+
+    signing_secret: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    What callers sign with, if they sign; it never travels again. Keep it now.
     """
 
 
@@ -3500,6 +3515,11 @@ class RotateApiKeyResponse(betterproto2.Message):
     What callers send from now on. Keep it now: it is not stored.
     """
 
+    signing_secret: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    What callers sign with from now on, if they sign. Keep it now.
+    """
+
 
 default_message_pool.register_message("ailb.v1", "RotateApiKeyResponse", RotateApiKeyResponse)
 
@@ -4258,6 +4278,11 @@ class UpdateApiKeyRequest(betterproto2.Message):
     cache_ttl_seconds: "int | None" = betterproto2.field(9, betterproto2.TYPE_UINT32, optional=True)
     """
     Another bound of cached answers' age.
+    """
+
+    require_signature: "bool | None" = betterproto2.field(12, betterproto2.TYPE_BOOL, optional=True)
+    """
+    Whether requests must be signed from now on.
     """
 
 

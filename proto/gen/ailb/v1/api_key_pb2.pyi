@@ -169,6 +169,7 @@ class ApiKey(_message.Message):
     PREVIOUS_PREFIX_FIELD_NUMBER: _builtins.int
     PREVIOUS_EXPIRES_AT_FIELD_NUMBER: _builtins.int
     CACHE_TTL_SECONDS_FIELD_NUMBER: _builtins.int
+    REQUIRE_SIGNATURE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Its number, for the other calls."""
     tenant: _builtins.str
@@ -189,6 +190,8 @@ class ApiKey(_message.Message):
     """Its requests may be answered by the response cache, by nothing older than so many seconds. Not set: only those that
     ask for it, by `x-ailb-cache`.
     """
+    require_signature: _builtins.bool
+    """Whether its secret opens nothing, because requests must be signed."""
     @_builtins.property
     def allowed_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The models it may ask for, by the names that callers write; `*` and `?` stand for any characters. All if empty."""
@@ -246,10 +249,11 @@ class ApiKey(_message.Message):
         previous_prefix: _builtins.str = ...,
         previous_expires_at: _timestamp_pb2.Timestamp | None = ...,
         cache_ttl_seconds: _builtins.int | None = ...,
+        require_signature: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_ttl_seconds", b"_cache_ttl_seconds", "cache_ttl_seconds", b"cache_ttl_seconds", "created_at", b"created_at", "expires_at", b"expires_at", "limits", b"limits", "previous_expires_at", b"previous_expires_at", "revoked_at", b"revoked_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_ttl_seconds", b"_cache_ttl_seconds", "allowed_collections", b"allowed_collections", "allowed_models", b"allowed_models", "cache_ttl_seconds", b"cache_ttl_seconds", "created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "limits", b"limits", "metadata", b"metadata", "name", b"name", "prefix", b"prefix", "previous_expires_at", b"previous_expires_at", "previous_prefix", b"previous_prefix", "revoked_at", b"revoked_at", "role", b"role", "state", b"state", "tenant", b"tenant", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_ttl_seconds", b"_cache_ttl_seconds", "allowed_collections", b"allowed_collections", "allowed_models", b"allowed_models", "cache_ttl_seconds", b"cache_ttl_seconds", "created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "limits", b"limits", "metadata", b"metadata", "name", b"name", "prefix", b"prefix", "previous_expires_at", b"previous_expires_at", "previous_prefix", b"previous_prefix", "require_signature", b"require_signature", "revoked_at", b"revoked_at", "role", b"role", "state", b"state", "tenant", b"tenant", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cache_ttl_seconds: _TypeAlias = _typing.Literal["cache_ttl_seconds"]  # noqa: Y015
     _WhichOneofArgType__cache_ttl_seconds: _TypeAlias = _typing.Literal["_cache_ttl_seconds", b"_cache_ttl_seconds"]  # noqa: Y015

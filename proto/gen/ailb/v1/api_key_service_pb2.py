@@ -27,7 +27,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61ilb/v1/api_key_service.proto\x12\x07\x61ilb.v1\x1a\x15\x61ilb/v1/api_key.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf2\x03\n\x13\x43reateApiKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n\x06tenant\x18\x02 \x01(\tR\x06tenant\x12$\n\x04role\x18\x03 \x01(\x0e\x32\x10.ailb.v1.KeyRoleR\x04role\x12%\n\x0e\x61llowed_models\x18\x04 \x03(\tR\rallowedModels\x12/\n\x13\x61llowed_collections\x18\x05 \x03(\tR\x12\x61llowedCollections\x12*\n\x06limits\x18\x06 \x01(\x0b\x32\x12.ailb.v1.KeyLimitsR\x06limits\x12\x39\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12\x46\n\x08metadata\x18\x08 \x03(\x0b\x32*.ailb.v1.CreateApiKeyRequest.MetadataEntryR\x08metadata\x12/\n\x11\x63\x61\x63he_ttl_seconds\x18\t \x01(\rH\x00R\x0f\x63\x61\x63heTtlSeconds\x88\x01\x01\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x14\n\x12_cache_ttl_seconds\"X\n\x14\x43reateApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ApiKeyR\x06\x61piKey\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"\x8b\x01\n\x12ListApiKeysRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12\x16\n\x06tenant\x18\x03 \x01(\tR\x06tenant\x12!\n\x0cshow_revoked\x18\x04 \x01(\x08R\x0bshowRevoked\"i\n\x13ListApiKeysResponse\x12*\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x0f.ailb.v1.ApiKeyR\x07\x61piKeys\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\"\n\x10GetApiKeyRequest\x12\x0e\n\x02id\x18\x01 \x01(\rR\x02id\"=\n\x11GetApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ApiKeyR\x06\x61piKey\"\xe8\x03\n\x13UpdateApiKeyRequest\x12\x0e\n\x02id\x18\x01 \x01(\rR\x02id\x12\x17\n\x04name\x18\x02 \x01(\tH\x00R\x04name\x88\x01\x01\x12%\n\x0e\x61llowed_models\x18\x03 \x03(\tR\rallowedModels\x12/\n\x13\x61llowed_collections\x18\x04 \x03(\tR\x12\x61llowedCollections\x12*\n\x06limits\x18\x05 \x01(\x0b\x32\x12.ailb.v1.KeyLimitsR\x06limits\x12\x39\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12\x46\n\x08metadata\x18\x07 \x03(\x0b\x32*.ailb.v1.UpdateApiKeyRequest.MetadataEntryR\x08metadata\x12\x14\n\x05\x63lear\x18\x08 \x03(\tR\x05\x63lear\x12/\n\x11\x63\x61\x63he_ttl_seconds\x18\t \x01(\rH\x01R\x0f\x63\x61\x63heTtlSeconds\x88\x01\x01\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x07\n\x05_nameB\x14\n\x12_cache_ttl_seconds\"@\n\x14UpdateApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ApiKeyR\x06\x61piKey\"a\n\x13RotateApiKeyRequest\x12\x0e\n\x02id\x18\x01 \x01(\rR\x02id\x12(\n\rgrace_seconds\x18\x02 \x01(\rH\x00R\x0cgraceSeconds\x88\x01\x01\x42\x10\n\x0e_grace_seconds\"X\n\x14RotateApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ApiKeyR\x06\x61piKey\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"%\n\x13RevokeApiKeyRequest\x12\x0e\n\x02id\x18\x01 \x01(\rR\x02id\"@\n\x14RevokeApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ApiKeyR\x06\x61piKey2\x8f\x05\n\rApiKeyService\x12\x66\n\x0c\x43reateApiKey\x12\x1c.ailb.v1.CreateApiKeyRequest\x1a\x1d.ailb.v1.CreateApiKeyResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/admin/v1/keys:\x01*\x12`\n\x0bListApiKeys\x12\x1b.ailb.v1.ListApiKeysRequest\x1a\x1c.ailb.v1.ListApiKeysResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/admin/v1/keys\x12_\n\tGetApiKey\x12\x19.ailb.v1.GetApiKeyRequest\x1a\x1a.ailb.v1.GetApiKeyResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/admin/v1/keys/{id}\x12k\n\x0cUpdateApiKey\x12\x1c.ailb.v1.UpdateApiKeyRequest\x1a\x1d.ailb.v1.UpdateApiKeyResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x32\x13/admin/v1/keys/{id}:\x01*\x12r\n\x0cRotateApiKey\x12\x1c.ailb.v1.RotateApiKeyRequest\x1a\x1d.ailb.v1.RotateApiKeyResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x1a/admin/v1/keys/{id}:rotate:\x01*\x12r\n\x0cRevokeApiKey\x12\x1c.ailb.v1.RevokeApiKeyRequest\x1a\x1d.ailb.v1.RevokeApiKeyResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x1a/admin/v1/keys/{id}:revoke:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61ilb/v1/api_key_service.proto\x12\x07\x61ilb.v1\x1a\x15\x61ilb/v1/api_key.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9f\x04\n\x13\x43reateApiKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n\x06tenant\x18\x02 \x01(\tR\x06tenant\x12$\n\x04role\x18\x03 \x01(\x0e\x32\x10.ailb.v1.KeyRoleR\x04role\x12%\n\x0e\x61llowed_models\x18\x04 \x03(\tR\rallowedModels\x12/\n\x13\x61llowed_collections\x18\x05 \x03(\tR\x12\x61llowedCollections\x12*\n\x06limits\x18\x06 \x01(\x0b\x32\x12.ailb.v1.KeyLimitsR\x06limits\x12\x39\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12\x46\n\x08metadata\x18\x08 \x03(\x0b\x32*.ailb.v1.CreateApiKeyRequest.MetadataEntryR\x08metadata\x12/\n\x11\x63\x61\x63he_ttl_seconds\x18\t \x01(\rH\x00R\x0f\x63\x61\x63heTtlSeconds\x88\x01\x01\x12+\n\x11require_signature\x18\x0c \x01(\x08R\x10requireSignature\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x14\n\x12_cache_ttl_seconds\"\x7f\n\x14\x43reateApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ApiKeyR\x06\x61piKey\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\x12%\n\x0esigning_secret\x18\x03 \x01(\tR\rsigningSecret\"\x8b\x01\n\x12ListApiKeysRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12\x16\n\x06tenant\x18\x03 \x01(\tR\x06tenant\x12!\n\x0cshow_revoked\x18\x04 \x01(\x08R\x0bshowRevoked\"i\n\x13ListApiKeysResponse\x12*\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x0f.ailb.v1.ApiKeyR\x07\x61piKeys\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\"\n\x10GetApiKeyRequest\x12\x0e\n\x02id\x18\x01 \x01(\rR\x02id\"=\n\x11GetApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ApiKeyR\x06\x61piKey\"\xb0\x04\n\x13UpdateApiKeyRequest\x12\x0e\n\x02id\x18\x01 \x01(\rR\x02id\x12\x17\n\x04name\x18\x02 \x01(\tH\x00R\x04name\x88\x01\x01\x12%\n\x0e\x61llowed_models\x18\x03 \x03(\tR\rallowedModels\x12/\n\x13\x61llowed_collections\x18\x04 \x03(\tR\x12\x61llowedCollections\x12*\n\x06limits\x18\x05 \x01(\x0b\x32\x12.ailb.v1.KeyLimitsR\x06limits\x12\x39\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12\x46\n\x08metadata\x18\x07 \x03(\x0b\x32*.ailb.v1.UpdateApiKeyRequest.MetadataEntryR\x08metadata\x12\x14\n\x05\x63lear\x18\x08 \x03(\tR\x05\x63lear\x12/\n\x11\x63\x61\x63he_ttl_seconds\x18\t \x01(\rH\x01R\x0f\x63\x61\x63heTtlSeconds\x88\x01\x01\x12\x30\n\x11require_signature\x18\x0c \x01(\x08H\x02R\x10requireSignature\x88\x01\x01\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x07\n\x05_nameB\x14\n\x12_cache_ttl_secondsB\x14\n\x12_require_signature\"@\n\x14UpdateApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ApiKeyR\x06\x61piKey\"a\n\x13RotateApiKeyRequest\x12\x0e\n\x02id\x18\x01 \x01(\rR\x02id\x12(\n\rgrace_seconds\x18\x02 \x01(\rH\x00R\x0cgraceSeconds\x88\x01\x01\x42\x10\n\x0e_grace_seconds\"\x7f\n\x14RotateApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ApiKeyR\x06\x61piKey\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\x12%\n\x0esigning_secret\x18\x03 \x01(\tR\rsigningSecret\"%\n\x13RevokeApiKeyRequest\x12\x0e\n\x02id\x18\x01 \x01(\rR\x02id\"@\n\x14RevokeApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x0f.ailb.v1.ApiKeyR\x06\x61piKey2\x8f\x05\n\rApiKeyService\x12\x66\n\x0c\x43reateApiKey\x12\x1c.ailb.v1.CreateApiKeyRequest\x1a\x1d.ailb.v1.CreateApiKeyResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/admin/v1/keys:\x01*\x12`\n\x0bListApiKeys\x12\x1b.ailb.v1.ListApiKeysRequest\x1a\x1c.ailb.v1.ListApiKeysResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/admin/v1/keys\x12_\n\tGetApiKey\x12\x19.ailb.v1.GetApiKeyRequest\x1a\x1a.ailb.v1.GetApiKeyResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/admin/v1/keys/{id}\x12k\n\x0cUpdateApiKey\x12\x1c.ailb.v1.UpdateApiKeyRequest\x1a\x1d.ailb.v1.UpdateApiKeyResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x32\x13/admin/v1/keys/{id}:\x01*\x12r\n\x0cRotateApiKey\x12\x1c.ailb.v1.RotateApiKeyRequest\x1a\x1d.ailb.v1.RotateApiKeyResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x1a/admin/v1/keys/{id}:rotate:\x01*\x12r\n\x0cRevokeApiKey\x12\x1c.ailb.v1.RevokeApiKeyRequest\x1a\x1d.ailb.v1.RevokeApiKeyResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x1a/admin/v1/keys/{id}:revoke:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,33 +51,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APIKEYSERVICE'].methods_by_name['RevokeApiKey']._loaded_options = None
   _globals['_APIKEYSERVICE'].methods_by_name['RevokeApiKey']._serialized_options = b'\202\323\344\223\002\037\"\032/admin/v1/keys/{id}:revoke:\001*'
   _globals['_CREATEAPIKEYREQUEST']._serialized_start=129
-  _globals['_CREATEAPIKEYREQUEST']._serialized_end=627
-  _globals['_CREATEAPIKEYREQUEST_METADATAENTRY']._serialized_start=546
-  _globals['_CREATEAPIKEYREQUEST_METADATAENTRY']._serialized_end=605
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=629
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=717
-  _globals['_LISTAPIKEYSREQUEST']._serialized_start=720
-  _globals['_LISTAPIKEYSREQUEST']._serialized_end=859
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=861
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=966
-  _globals['_GETAPIKEYREQUEST']._serialized_start=968
-  _globals['_GETAPIKEYREQUEST']._serialized_end=1002
-  _globals['_GETAPIKEYRESPONSE']._serialized_start=1004
-  _globals['_GETAPIKEYRESPONSE']._serialized_end=1065
-  _globals['_UPDATEAPIKEYREQUEST']._serialized_start=1068
-  _globals['_UPDATEAPIKEYREQUEST']._serialized_end=1556
-  _globals['_UPDATEAPIKEYREQUEST_METADATAENTRY']._serialized_start=546
-  _globals['_UPDATEAPIKEYREQUEST_METADATAENTRY']._serialized_end=605
-  _globals['_UPDATEAPIKEYRESPONSE']._serialized_start=1558
-  _globals['_UPDATEAPIKEYRESPONSE']._serialized_end=1622
-  _globals['_ROTATEAPIKEYREQUEST']._serialized_start=1624
-  _globals['_ROTATEAPIKEYREQUEST']._serialized_end=1721
-  _globals['_ROTATEAPIKEYRESPONSE']._serialized_start=1723
-  _globals['_ROTATEAPIKEYRESPONSE']._serialized_end=1811
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=1813
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1850
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=1852
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1916
-  _globals['_APIKEYSERVICE']._serialized_start=1919
-  _globals['_APIKEYSERVICE']._serialized_end=2574
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=672
+  _globals['_CREATEAPIKEYREQUEST_METADATAENTRY']._serialized_start=591
+  _globals['_CREATEAPIKEYREQUEST_METADATAENTRY']._serialized_end=650
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=674
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=801
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=804
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=943
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=945
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=1050
+  _globals['_GETAPIKEYREQUEST']._serialized_start=1052
+  _globals['_GETAPIKEYREQUEST']._serialized_end=1086
+  _globals['_GETAPIKEYRESPONSE']._serialized_start=1088
+  _globals['_GETAPIKEYRESPONSE']._serialized_end=1149
+  _globals['_UPDATEAPIKEYREQUEST']._serialized_start=1152
+  _globals['_UPDATEAPIKEYREQUEST']._serialized_end=1712
+  _globals['_UPDATEAPIKEYREQUEST_METADATAENTRY']._serialized_start=591
+  _globals['_UPDATEAPIKEYREQUEST_METADATAENTRY']._serialized_end=650
+  _globals['_UPDATEAPIKEYRESPONSE']._serialized_start=1714
+  _globals['_UPDATEAPIKEYRESPONSE']._serialized_end=1778
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_start=1780
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_end=1877
+  _globals['_ROTATEAPIKEYRESPONSE']._serialized_start=1879
+  _globals['_ROTATEAPIKEYRESPONSE']._serialized_end=2006
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=2008
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=2045
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=2047
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=2111
+  _globals['_APIKEYSERVICE']._serialized_start=2114
+  _globals['_APIKEYSERVICE']._serialized_end=2769
 # @@protoc_insertion_point(module_scope)

@@ -55,6 +55,7 @@ class CreateApiKeyRequest(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     CACHE_TTL_SECONDS_FIELD_NUMBER: _builtins.int
+    REQUIRE_SIGNATURE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, for people: 1 to 128 characters. Required."""
     tenant: _builtins.str
@@ -63,6 +64,8 @@ class CreateApiKeyRequest(_message.Message):
     """What it may do. `KEY_ROLE_USER` if not set."""
     cache_ttl_seconds: _builtins.int
     """See `ApiKey.cache_ttl_seconds`; 1 to 2592000 (30 days)."""
+    require_signature: _builtins.bool
+    """Whether requests must be signed; the secret itself then opens nothing."""
     @_builtins.property
     def allowed_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """See `ApiKey.allowed_models`; at most 100, each at most 256 characters."""
@@ -95,10 +98,11 @@ class CreateApiKeyRequest(_message.Message):
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         cache_ttl_seconds: _builtins.int | None = ...,
+        require_signature: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_ttl_seconds", b"_cache_ttl_seconds", "cache_ttl_seconds", b"cache_ttl_seconds", "expires_at", b"expires_at", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_ttl_seconds", b"_cache_ttl_seconds", "allowed_collections", b"allowed_collections", "allowed_models", b"allowed_models", "cache_ttl_seconds", b"cache_ttl_seconds", "expires_at", b"expires_at", "limits", b"limits", "metadata", b"metadata", "name", b"name", "role", b"role", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_ttl_seconds", b"_cache_ttl_seconds", "allowed_collections", b"allowed_collections", "allowed_models", b"allowed_models", "cache_ttl_seconds", b"cache_ttl_seconds", "expires_at", b"expires_at", "limits", b"limits", "metadata", b"metadata", "name", b"name", "require_signature", b"require_signature", "role", b"role", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cache_ttl_seconds: _TypeAlias = _typing.Literal["cache_ttl_seconds"]  # noqa: Y015
     _WhichOneofArgType__cache_ttl_seconds: _TypeAlias = _typing.Literal["_cache_ttl_seconds", b"_cache_ttl_seconds"]  # noqa: Y015
@@ -114,8 +118,11 @@ class CreateApiKeyResponse(_message.Message):
 
     API_KEY_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
+    SIGNING_SECRET_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
     """What callers send. Keep it now: it is not stored."""
+    signing_secret: _builtins.str
+    """What callers sign with, if they sign; it never travels again. Keep it now."""
     @_builtins.property
     def api_key(self) -> _api_key_pb2.ApiKey:
         """The key."""
@@ -125,10 +132,11 @@ class CreateApiKeyResponse(_message.Message):
         *,
         api_key: _api_key_pb2.ApiKey | None = ...,
         secret: _builtins.str = ...,
+        signing_secret: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["api_key", b"api_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key", b"api_key", "secret", b"secret"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key", b"api_key", "secret", b"secret", "signing_secret", b"signing_secret"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -277,12 +285,15 @@ class UpdateApiKeyRequest(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     CLEAR_FIELD_NUMBER: _builtins.int
     CACHE_TTL_SECONDS_FIELD_NUMBER: _builtins.int
+    REQUIRE_SIGNATURE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Its number."""
     name: _builtins.str
     """A new name."""
     cache_ttl_seconds: _builtins.int
     """Another bound of cached answers' age."""
+    require_signature: _builtins.bool
+    """Whether requests must be signed from now on."""
     @_builtins.property
     def allowed_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The models instead of those before, if any are given."""
@@ -321,19 +332,24 @@ class UpdateApiKeyRequest(_message.Message):
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         clear: _abc.Iterable[_builtins.str] | None = ...,
         cache_ttl_seconds: _builtins.int | None = ...,
+        require_signature: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_ttl_seconds", b"_cache_ttl_seconds", "_name", b"_name", "cache_ttl_seconds", b"cache_ttl_seconds", "expires_at", b"expires_at", "limits", b"limits", "name", b"name"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_ttl_seconds", b"_cache_ttl_seconds", "_name", b"_name", "_require_signature", b"_require_signature", "cache_ttl_seconds", b"cache_ttl_seconds", "expires_at", b"expires_at", "limits", b"limits", "name", b"name", "require_signature", b"require_signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_ttl_seconds", b"_cache_ttl_seconds", "_name", b"_name", "allowed_collections", b"allowed_collections", "allowed_models", b"allowed_models", "cache_ttl_seconds", b"cache_ttl_seconds", "clear", b"clear", "expires_at", b"expires_at", "id", b"id", "limits", b"limits", "metadata", b"metadata", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_ttl_seconds", b"_cache_ttl_seconds", "_name", b"_name", "_require_signature", b"_require_signature", "allowed_collections", b"allowed_collections", "allowed_models", b"allowed_models", "cache_ttl_seconds", b"cache_ttl_seconds", "clear", b"clear", "expires_at", b"expires_at", "id", b"id", "limits", b"limits", "metadata", b"metadata", "name", b"name", "require_signature", b"require_signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cache_ttl_seconds: _TypeAlias = _typing.Literal["cache_ttl_seconds"]  # noqa: Y015
     _WhichOneofArgType__cache_ttl_seconds: _TypeAlias = _typing.Literal["_cache_ttl_seconds", b"_cache_ttl_seconds"]  # noqa: Y015
     _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
     _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+    _WhichOneofReturnType__require_signature: _TypeAlias = _typing.Literal["require_signature"]  # noqa: Y015
+    _WhichOneofArgType__require_signature: _TypeAlias = _typing.Literal["_require_signature", b"_require_signature"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_ttl_seconds) -> _WhichOneofReturnType__cache_ttl_seconds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__require_signature) -> _WhichOneofReturnType__require_signature | None: ...
 
 Global___UpdateApiKeyRequest: _TypeAlias = UpdateApiKeyRequest  # noqa: Y015
 
@@ -397,8 +413,11 @@ class RotateApiKeyResponse(_message.Message):
 
     API_KEY_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
+    SIGNING_SECRET_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
     """What callers send from now on. Keep it now: it is not stored."""
+    signing_secret: _builtins.str
+    """What callers sign with from now on, if they sign. Keep it now."""
     @_builtins.property
     def api_key(self) -> _api_key_pb2.ApiKey:
         """The key."""
@@ -408,10 +427,11 @@ class RotateApiKeyResponse(_message.Message):
         *,
         api_key: _api_key_pb2.ApiKey | None = ...,
         secret: _builtins.str = ...,
+        signing_secret: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["api_key", b"api_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key", b"api_key", "secret", b"secret"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key", b"api_key", "secret", b"secret", "signing_secret", b"signing_secret"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""Certificates and keys in files: read, checked, read anew when they change."""

@@ -1,0 +1,1 @@
+"""Certificates in files, and servers that follow them."""
