@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from ailb_server.access.audit_queue import AuditQueue
 from ailb_server.access.refusals import Refusals
+from ailb_server.api.audit_service import AuditService
 from ailb_server.domain.audit import AuditLog
 from ailb_server.settings import Settings
 from ailb_server.storage.audit import PostgresAuditLog
+from ailb_server.storage.audit_queries import PostgresAuditQueries
 from ailb_server.storage.pool import Store
 from ailb_server.telemetry.audit_metrics import AuditMetrics
 from ailb_server.telemetry.metrics import Metrics
@@ -20,6 +22,7 @@ class OpenAudit:
     log: AuditLog
     rows: PostgresAuditLog
     refusals: Refusals
+    service: AuditService
 
 
 def open_audit(
@@ -32,4 +35,6 @@ def open_audit(
     observer.watch(lambda: queue.waiting)
     queue.start()
     closing.push_async_callback(queue.close)
-    return OpenAudit(queue, rows, Refusals(queue, metrics.key_refused))
+    return OpenAudit(
+        queue, rows, Refusals(queue, metrics.key_refused), AuditService(PostgresAuditQueries(store))
+    )

@@ -16,11 +16,12 @@ from ailb_server.app.access import AccessParts, PepperError, first_admin, open_a
 from ailb_server.app.audit import open_audit
 from ailb_server.app.context import open_context
 from ailb_server.app.limits import open_limits
+from ailb_server.app.months import keep_months
 from ailb_server.app.providers import (
     demo_provider,
 )
 from ailb_server.app.routing import OpenRouting, open_routing
-from ailb_server.app.services import access_services, core_services, usage_services
+from ailb_server.app.services import access_services, audit_services, core_services, usage_services
 from ailb_server.app.tasks import ended
 from ailb_server.app.usage import open_usage
 from ailb_server.app.version import VERSION
@@ -114,6 +115,7 @@ class Gateway:
         )
         if settings.demo_provider:
             await self._start_demo()
+        keep_months(settings, store, self._closing)
         usage = await open_usage(settings, store, metrics, self._closing)
         metering = Metering(metrics)
         routing = await self._open_routing(metrics, Observers((metering, usage.own)))
@@ -138,6 +140,7 @@ class Gateway:
             *context.services,
             *access_services(access.administration),
             *usage_services(usage.service),
+            *audit_services(audit.service),
         )
         return await self._serve(port, metrics, services)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 
 # `refused`: whoever asked may not. `failed`: it was tried and did not come about.
@@ -57,3 +58,34 @@ class AuditLog(Protocol):
     async def append(self, event: AuditEvent) -> None:
         """As `record`, but the row is there when it returns. Raises StorageUnavailableError."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which rows: what is empty or None does not narrow. From `start` until before `end`.
+
+    `action` is a name, or what one begins with and `*`. `before` is the time and number of the last
+    row of the page before.
+    """
+
+    start: datetime | None = None
+    end: datetime | None = None
+    action: str = ""
+    actor: str = ""
+    actor_key_id: int | None = None
+    outcome: str = ""
+    subject: str = ""
+    tenant: str = ""
+    request_id: str = ""
+    before: tuple[datetime, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """A row as it is kept; `event.at` is its time. `tenant` is a name, empty if it is nobody's."""
+
+    id: int
+    at: datetime
+    event: AuditEvent
+    tenant: str
+    instance: str

@@ -91,6 +91,7 @@ class Accounting:
             outcome=record.outcome,
             finish_reason=_text(record.finish_reason),
             instance=self._instance,
+            settlements=record.settlements,
         )
         self._ledger.record(entry)
 

@@ -79,7 +79,7 @@ class ChatPipeline:
                             begun = _begun(request, prepared, answer, record.overhead_s, chunks)
                             yield replace(begun, limits=admitted.headers)
                     finally:
-                        reckoning.settle()
+                        reckoning.tell()
             finally:
                 reckoning.settle()
 

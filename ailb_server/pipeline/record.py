@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, Operation, TokenUsage
+from ailb_server.domain.limits import Settlement
 from ailb_server.domain.principal import ANYONE, Principal
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.wishes import CallWishes
@@ -20,7 +21,8 @@ class ChatRecord:
     `estimated` as far as the provider did not tell it: from the `events` seen.
     `cost_micro_dollars` is what it cost; None if nobody knows. `whole`: the answer came to its end.
     `model_answered` and `finish_reason` are the provider's words, empty if it said none, and of the
-    first choice. `booked`: the usage ledger has it.
+    first choice. `settlements`: what its row in the usage ledger tells budgets. `booked`: the
+    ledger has it.
     """
 
     model_asked: str
@@ -42,6 +44,7 @@ class ChatRecord:
     model_answered: str = ""
     finish_reason: str = ""
     started: float = field(default_factory=time.perf_counter)
+    settlements: Sequence[Settlement] = ()
     booked: bool = False
 
     def saw(self, chunk: ChatChunk) -> None:
