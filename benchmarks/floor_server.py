@@ -39,9 +39,12 @@ class _Chats(pb_grpc.OpenAIServiceServicer):
     """Nothing but chats."""
 
     @override
-    async def CreateCompletion(self, request: pb.CreateCompletionRequest, context: Context) -> Any:
+    async def CreateCompletion(
+        self, request: pb.CreateCompletionRequest, context: Context
+    ) -> Bodies:
         """Nobody asks for it."""
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "chats only")
+        yield HttpBody()
 
     @override
     async def CreateEmbedding(self, request: pb.CreateEmbeddingRequest, context: Context) -> Any:

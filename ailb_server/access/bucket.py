@@ -7,7 +7,7 @@ gives it away.
 
 from dataclasses import dataclass, field
 
-from ailb_server.domain.limits import Ask, Grant, Limit
+from ailb_server.domain.limits import Ask, Grant, Limit, Settlement
 
 NEVER = float("-inf")
 
@@ -175,6 +175,13 @@ class Bucket:
             self._short(ask, grant, sent, now)
         else:
             self._recall_until = NEVER
+
+    def settlement(self) -> Settlement:
+        """Of money: what is settled until now."""
+        limit = self.limit
+        return Settlement(
+            limit.scope, limit.owner, limit.period, limit.cap, self.lease, self.settled
+        )
 
     def failed(self, now: float) -> None:
         """Nobody knows whether the store was told: it is told all of it again."""

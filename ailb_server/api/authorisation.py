@@ -40,6 +40,7 @@ _METHODS: Mapping[str, Mapping[str, Access]] = {
         ),
         Access.ADMIN,
     ),
+    "ailb.v1.AuditService": {"ListAuditEvents": Access.ADMIN},
     "ailb.v1.UsageService": {
         "ListUsage": Access.ADMIN,
         "ExportUsage": Access.ADMIN,

@@ -13,14 +13,16 @@ from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.edge import Edge
 from ailb_server.api.health_service import HealthService, Instance
 from ailb_server.app.access import AccessParts, PepperError, first_admin, open_access
+from ailb_server.app.audit import open_audit
 from ailb_server.app.context import open_context
 from ailb_server.app.limits import open_limits
+from ailb_server.app.months import keep_months
 from ailb_server.app.providers import (
     demo_provider,
 )
 from ailb_server.app.repeats import open_repeats
 from ailb_server.app.routing import OpenRouting, open_routing
-from ailb_server.app.services import access_services, core_services, usage_services
+from ailb_server.app.services import access_services, audit_services, core_services, usage_services
 from ailb_server.app.tasks import ended
 from ailb_server.app.usage import open_usage
 from ailb_server.app.version import VERSION
@@ -115,12 +117,14 @@ class Gateway:
         self._tls = None if files is None else ServerTls(files)
         metrics = Metrics(settings.module_id, VERSION)
         store = await self._open_store()
+        audit = open_audit(settings, store, metrics, self._closing)
         limits = open_limits(settings, store, LimitMetrics(metrics.registry), self._closing)
         access = self._access = await open_access(
-            settings, store, self._database_url, metrics, limits.heard, self._closing
+            settings, store, self._database_url, audit, limits.heard, self._closing
         )
         if settings.demo_provider:
             await self._start_demo()
+        keep_months(settings, store, self._closing)
         usage = await open_usage(settings, store, metrics, self._closing)
         metering = Metering(metrics)
         routing = await self._open_routing(metrics, Observers((metering, usage.own)))
@@ -149,6 +153,7 @@ class Gateway:
             *context.services,
             *access_services(access.administration),
             *usage_services(usage.service),
+            *audit_services(audit.service),
         )
         return await self._serve(port, metrics, services)
 

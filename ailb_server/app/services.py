@@ -7,6 +7,7 @@ from ailb.anthropic.v1 import anthropic_service_pb2_grpc
 from ailb.openai.v1 import openai_service_pb2_grpc
 from ailb.v1 import (
     api_key_service_pb2_grpc,
+    audit_service_pb2_grpc,
     chat_service_pb2_grpc,
     embedding_service_pb2_grpc,
     health_service_pb2_grpc,
@@ -20,6 +21,7 @@ from ailb.v1 import (
 from ailb_server.access.administration import KeyAdministration
 from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.api_key_service import ApiKeyService
+from ailb_server.api.audit_service import AuditService
 from ailb_server.api.chat_service import ChatService
 from ailb_server.api.embedding_service import EmbeddingService
 from ailb_server.api.health_service import HealthService
@@ -81,3 +83,8 @@ def access_services(administration: KeyAdministration) -> Sequence[Register]:
 def usage_services(usage: UsageService) -> Sequence[Register]:
     """What tells of the usage ledger."""
     return (partial(usage_service_pb2_grpc.add_UsageServiceServicer_to_server, usage),)
+
+
+def audit_services(audit: AuditService) -> Sequence[Register]:
+    """What tells of the audit log."""
+    return (partial(audit_service_pb2_grpc.add_AuditServiceServicer_to_server, audit),)

@@ -69,7 +69,12 @@ def _set(request: Request, what: str, value: str) -> None:
         request.limits.monthly_budget_usd = float(value)
     elif what == "cache":
         request.cache_ttl_seconds = int(value)
-    elif what == "signature":
+    else:
+        _set_other(request, what, value)
+
+
+def _set_other(request: Request, what: str, value: str) -> None:
+    if what == "signature":
         request.require_signature = _signature(value)
     elif what == "expires":
         request.expires_at.FromDatetime(_moment(value))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ailb_server.cli import memory, rag
+from ailb_server.cli.audit import audit
 from ailb_server.cli.chat import chat
 from ailb_server.cli.configured import configured
 from ailb_server.cli.keys import keys
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command()(chat)
 app.command()(usage)
+app.command()(audit)
 app.add_typer(memory.app, name="memory")
 app.add_typer(rag.app, name="rag")
 app.add_typer(keys, name="keys")

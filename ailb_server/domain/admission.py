@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ailb_server.domain.chat import ChatRequest, TokenUsage
+from ailb_server.domain.limits import Settlement
 from ailb_server.domain.principal import Principal
 from ailb_server.domain.target import Target
 
@@ -16,9 +17,10 @@ class Admitted(Protocol):
         """`x-ratelimit-*`, as of now."""
         ...
 
-    def settle(self, target: Target | None, usage: TokenUsage | None) -> None:
+    def settle(self, target: Target | None, usage: TokenUsage | None) -> Sequence[Settlement]:
         """It has ended, in whatever way; a second call does nothing. `target` answered and took
-        `usage`, as told or as seen; None if none did."""
+        `usage`, as told or as seen; None if none did. Returns what its row in the ledger is to
+        have, and must be there before anybody else runs: see `Settlement`."""
         ...
 
 

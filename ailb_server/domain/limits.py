@@ -81,6 +81,23 @@ class Grant:
     spent: int
 
 
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Up to where one request has settled a lease of money: `settled` as `Ask` would tell it next.
+
+    The rest is that of the limit. It goes with the request's row of the usage ledger, so that what
+    a killed process had not told its limits is told by the row. Members of a journal's lines:
+    rename none, and give each new one a default.
+    """
+
+    scope: Scope
+    owner: int
+    period: int
+    cap: int
+    lease: int
+    settled: int
+
+
 class LimitStore(Protocol):
     """Where the limits' states are shared."""
 

@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
+from ailb_server.domain.limits import Settlement
+
 # Why a row is not in the store.
 Loss: TypeAlias = Literal["full", "disk", "refused", "unreadable"]
 
@@ -13,7 +15,8 @@ Loss: TypeAlias = Literal["full", "disk", "refused", "unreadable"]
 @dataclass(frozen=True, slots=True)
 class UsageEntry:
     """One request, as it ended. The fields are the columns of `usage_ledger`, and the members of a
-    journal's lines: rename none, and give each new one a default.
+    journal's lines: rename none, and give each new one a default. `settlements` are no column: the
+    store tells them to the budgets that the request was charged to.
 
     `id` is a UUID of the ledger's own, `at` RFC 3339 in UTC: when the request ended. Tokens, money
     and `first_token_ms` are None where there are none: nobody answered, the model has no price, the
@@ -46,6 +49,7 @@ class UsageEntry:
     finish_reason: str = ""
     instance: str = ""
     served_from: str | None = None
+    settlements: Sequence[Settlement] = ()
 
 
 @dataclass(frozen=True, slots=True)

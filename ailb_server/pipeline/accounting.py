@@ -98,6 +98,7 @@ class Accounting:
             finish_reason=_text(record.finish_reason),
             instance=self._instance,
             served_from=record.served_from or None,
+            settlements=record.settlements,
         )
         self._ledger.record(entry)
 

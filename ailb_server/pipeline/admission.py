@@ -9,7 +9,7 @@ from ailb_server.access.leases import Leases, ShortageError
 from ailb_server.domain.admission import Admitted
 from ailb_server.domain.chat import ChatRequest, TokenUsage
 from ailb_server.domain.errors import PermissionDeniedError, StorageUnavailableError
-from ailb_server.domain.limits import Quantity
+from ailb_server.domain.limits import Quantity, Settlement
 from ailb_server.domain.principal import Principal
 from ailb_server.domain.target import Price, Target
 from ailb_server.pipeline.accounts import Account, Accounts
@@ -42,8 +42,10 @@ class Unlimited:
 
     headers: Sequence[tuple[str, str]] = ()
 
-    def settle(self, target: Target | None, usage: TokenUsage | None) -> None:
+    def settle(self, target: Target | None, usage: TokenUsage | None) -> Sequence[Settlement]:
         """There is nothing to settle."""
+        del target, usage
+        return ()
 
 
 class OpenAdmission:
@@ -69,7 +71,7 @@ class Running:
         """See `Admitted`."""
         return rate_headers(self.account, self.leases.clock())
 
-    def settle(self, target: Target | None, usage: TokenUsage | None) -> None:
+    def settle(self, target: Target | None, usage: TokenUsage | None) -> Sequence[Settlement]:
         """See `Admitted`."""
         took = usage if usage is not None and target is not None else TokenUsage()
         cost = self.pricing.cost(took, target.price) if target is not None else 0
@@ -79,6 +81,8 @@ class Running:
         for bucket, amount in charges:
             if bucket.limit.quantity in used:
                 self.leases.release(bucket, amount, used[bucket.limit.quantity])
+        money = Quantity.MONEY
+        return [b.settlement() for b, _ in charges if cost and b.limit.quantity is money]
 
 
 @dataclass(slots=True)

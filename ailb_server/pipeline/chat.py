@@ -97,7 +97,7 @@ class ChatPipeline:
                             told = look.told if look else ""
                             yield replace(begun, limits=admitted.headers, cache=told)
                     finally:
-                        reckoning.settle()
+                        reckoning.tell()
             finally:
                 reckoning.settle()
 

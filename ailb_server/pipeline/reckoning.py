@@ -22,6 +22,7 @@ class Reckoning:
     pricing: Pricing
     _answer: Answer | None = None
     _facts: RequestFacts | None = None
+    _told: bool = False
     _settled: bool = False
 
     def began(self, answer: Answer, facts: RequestFacts | None) -> None:
@@ -47,23 +48,33 @@ class Reckoning:
         """That was all of it."""
         self.record.whole = True
 
+    def tell(self) -> None:
+        """Nothing more will come of the answer: routing learns what it took. May be repeated."""
+        if self._told or self._answer is None or self._facts is None:
+            return
+        self._told = True
+        record, told = self.record, self.record.usage
+        usage = record.usage = self._usage(self._answer, self._facts)
+        record.estimated = usage is not told
+        cost = self.pricing.cost_if_known(usage, self._answer.target.price)
+        record.cost_micro_dollars = cost
+        self._answer.used(usage, cost, whole=record.whole)
+
     def settle(self) -> None:
-        """It is over, in whatever way. May be repeated."""
+        """It is over, in whatever way. May be repeated.
+
+        The observer is told next, and nobody waits in between: a kill there would leave budgets
+        that have paid for what the usage ledger has not.
+        """
         if self._settled:
             return
         self._settled = True
+        self.tell()
         record = self.record
-        if self._answer is not None and self._facts is not None:
-            told = record.usage
-            usage = record.usage = self._usage(self._answer, self._facts)
-            record.estimated = usage is not told
-            cost = self.pricing.cost_if_known(usage, self._answer.target.price)
-            record.cost_micro_dollars = cost
-            self._answer.used(usage, cost, whole=record.whole)
-        elif record.served_from:
+        if record.served_from:
             # What the answer tells of tokens was paid for by the request that got it first.
             record.usage, record.cost_micro_dollars = TokenUsage(), 0
-        self.admitted.settle(record.target, record.usage)
+        record.settlements = self.admitted.settle(record.target, record.usage)
 
     def _usage(self, answer: Answer, facts: RequestFacts) -> TokenUsage:
         """What was seen is owed, though its provider did not come to tell how much it was."""

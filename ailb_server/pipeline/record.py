@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, Operation, TokenUsage
 from ailb_server.domain.errors import AilbError, Reason
+from ailb_server.domain.limits import Settlement
 from ailb_server.domain.principal import ANYONE, Principal
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.wishes import CallWishes
@@ -23,8 +24,9 @@ class ChatRecord:
     `estimated` as far as the provider did not tell it: from the `events` seen.
     `cost_micro_dollars` is what it cost; None if nobody knows. `whole`: the answer came to its end.
     `model_answered` and `finish_reason` are the provider's words, empty if it said none, and of the
-    first choice. `booked`: the usage ledger has it. `served_from`: `cache`, or `replay` (of what an
-    Idempotency-Key had been answered), if no provider was asked; empty else.
+    first choice. `settlements`: what its row in the usage ledger tells budgets. `booked`: the
+    ledger has it. `served_from`: `cache`, or `replay` (of what an Idempotency-Key had been
+    answered), if no provider was asked; empty else.
     """
 
     model_asked: str
@@ -46,6 +48,7 @@ class ChatRecord:
     model_answered: str = ""
     finish_reason: str = ""
     started: float = field(default_factory=time.perf_counter)
+    settlements: Sequence[Settlement] = ()
     booked: bool = False
     served_from: str = ""
 

@@ -217,7 +217,7 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         if self._running and not self.complete:
-            # An answer without a length ends with its connection (RFC 9112, 6.3) if that is orderly.
+            # RFC 9112, 6.3: an answer without a length ends with its connection, if in order.
             if exc is None and not self._awaiting_head and not self._sized:
                 self.complete = True
             elif self._failure is None:

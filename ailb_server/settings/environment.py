@@ -235,6 +235,14 @@ class Settings(TransportSettings, RepeatSettings):
         description="MiB that may wait there, for about 2,000 requests each. Further rows are lost,"
         " which the log and `ailb_usage_lost_rows_total` tell.",
     )
+    usage_retention_months: Annotated[int, Field(ge=0, le=1200)] = Field(
+        25,
+        description="How many whole months of the usage ledger stay, before the running one. Older"
+        " ones are dropped; 0 keeps all.",
+    )
+    audit_retention_months: Annotated[int, Field(ge=0, le=1200)] = Field(
+        13, description="The same of the audit log."
+    )
 
     enable_memory: bool = Field(
         default=True,

@@ -60,10 +60,6 @@ class UsageStore(Protocol):
         """
         ...
 
-    async def make_months(self) -> None:
-        """Makes room for this month's rows and the next one's. Raises StorageUnavailableError."""
-        ...
-
 
 class LedgerObserver(Protocol):
     """Who is told how the ledger does."""
@@ -80,13 +76,12 @@ class LedgerObserver(Protocol):
 @dataclass(frozen=True, slots=True)
 class LedgerRules:
     """Seconds: between flushes, after a failed one (doubling up to `longest_pause_s`), between
-    looks for others' journals and for months to make, and for the last flush."""
+    looks for others' journals, and for the last flush."""
 
     flush_every_s: float = 1.0
     first_pause_s: float = 0.5
     longest_pause_s: float = 10.0
     adopt_every_s: float = 30.0
-    months_every_s: float = 3600.0
     close_s: float = 5.0
 
 
@@ -109,7 +104,6 @@ class UsageLedger:
         self._lost = 0
         self._problem = ""
         self._next_adoption = 0.0
-        self._next_months = 0.0
 
     @property
     def problem(self) -> str:
@@ -161,7 +155,7 @@ class UsageLedger:
 
     async def _try(self) -> bool:
         try:
-            await self._upkeep()
+            self._adopt()
             await self._flush()
         except StorageUnavailableError:
             await self._failed("the store does not answer; rows wait in the journal")
@@ -172,15 +166,12 @@ class UsageLedger:
             return True
         return False
 
-    async def _upkeep(self) -> None:
+    def _adopt(self) -> None:
         now = asyncio.get_running_loop().time()
         if now >= self._next_adoption:
             self._next_adoption = now + self._rules.adopt_every_s
             if adopted := self._journal.adopt():
                 _log.info("usage: took over %d journal files of instances that are gone", adopted)
-        if now >= self._next_months:
-            await self._store.make_months()
-            self._next_months = now + self._rules.months_every_s
 
     async def _flush(self) -> None:
         while (batch := self._journal.read()) is not None:

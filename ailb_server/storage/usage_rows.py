@@ -8,7 +8,7 @@ import asyncpg
 from ailb_server.domain.usage import RowRefusedError, UsageEntry
 from ailb_server.storage.pool import Store
 
-COLUMNS = ", ".join(field.name for field in fields(UsageEntry))
+COLUMNS = ", ".join(field.name for field in fields(UsageEntry) if field.name != "settlements")
 
 # The lines go as they are: parsed here they would cost the event loop ten times as much.
 _ADD = f"""
@@ -17,13 +17,13 @@ SELECT {COLUMNS} FROM json_populate_recordset(NULL::usage_ledger, $1::json)
 ON CONFLICT (at, id) DO NOTHING
 """  # noqa: S608 - names of ours
 _MAKE_THEIR_MONTHS = """
-SELECT usage_ledger_make_month(at)
+SELECT month_make('usage_ledger', at)
   FROM (SELECT DISTINCT date_trunc('month', at, 'UTC') AS at
           FROM json_populate_recordset(NULL::usage_ledger, $1::json)) months
 """
-_MAKE_MONTHS = """
-SELECT usage_ledger_make_month(now()), usage_ledger_make_month(now() + interval '1 month')
-"""
+# In the transaction that stores the rows: both are true, or neither.
+_SETTLE = "SELECT limits_settled($1::json)"
+_SETTLES = b'"lease":'
 _IDENTITY = "SELECT id::text FROM usage_ledger_identity"
 # Of a row's values: another try meets them again.
 _REFUSALS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
@@ -43,25 +43,23 @@ class PostgresUsageRows:
         async with self._store.connection() as connection:
             return str(await connection.fetchval(_IDENTITY))
 
-    async def make_months(self) -> None:
-        """Partitions made ahead: none is missing at a month's first moment."""
-        async with self._store.connection() as connection:
-            await connection.execute(_MAKE_MONTHS)
-
     async def add(self, lines: Sequence[bytes]) -> int:
         """One statement, and so all or nothing."""
         rows = "[" + b",".join(lines).decode() + "]"
+        settles = any(_SETTLES in line for line in lines)
         try:
-            return await self._insert(rows)
+            return await self._insert(rows, settles=settles)
         except asyncpg.CheckViolationError:
             # Rows of a month that has no partition: a journal that was left for long.
             await self._make_their_months(rows)
-            return await self._insert(rows)
+            return await self._insert(rows, settles=settles)
 
-    async def _insert(self, rows: str) -> int:
-        async with self._store.connection() as connection:
+    async def _insert(self, rows: str, *, settles: bool) -> int:
+        async with self._store.connection() as connection, connection.transaction():
             try:
                 tag = await connection.execute(_ADD, rows)
+                if settles:
+                    await connection.execute(_SETTLE, rows)
             except asyncpg.CheckViolationError:
                 raise
             except _REFUSALS as error:

@@ -113,9 +113,13 @@ class MemoryLimits:
             row.level -= granted * UNIT
         row.updated_at = now
         spare += max(granted - ask.need, 0)
-        ends = now + round(self.ttl_s * MICRO)
-        row.leases[ask.lease] = Lease(keep + granted, spare, ask.settled, ask.heard, now, ends)
-        return Grant(kept, granted, left - granted, elsewhere, unanswered, row.spent)
+        ends, settled = now + round(self.ttl_s * MICRO), ask.settled
+        grant = Grant(kept, granted, left - granted, elsewhere, unanswered, row.spent)
+        if mine is not None and limit.quantity is Quantity.MONEY and settled < mine.settled:
+            row.spent += mine.settled - settled
+            settled = mine.settled
+        row.leases[ask.lease] = Lease(keep + granted, spare, settled, ask.heard, now, ends)
+        return grant
 
     def _settled(self, row: Row, delta: int, held: int, others: Sequence[Lease]) -> int:
         if not row.per_minute:

@@ -19,12 +19,14 @@ PATIENCE_S = 60.0
 class Writer:
     """A ledger in another process, and what it said it has recorded."""
 
+    program = "tests.integration.usage.writer"
+
     def __init__(self, dsn: str, directory: Path, name: str) -> None:
         self._arguments = (dsn, str(directory), name)
         self.told: list[str] = []
 
     async def __aenter__(self) -> "Writer":
-        command = (sys.executable, "-m", "tests.integration.usage.writer", *self._arguments)
+        command = (sys.executable, "-m", self.program, *self._arguments)
         self.process = await asyncio.create_subprocess_exec(
             *command,
             cwd=REPOSITORY,

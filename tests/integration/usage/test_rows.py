@@ -16,6 +16,7 @@ from ailb_server.domain.usage import (
     UsageSum,
 )
 from ailb_server.spend.ledger_line import line_of
+from ailb_server.storage.months import PostgresMonths
 from tests.integration.usage.conftest import Books
 from tests.support.usage import NOON, entry
 
@@ -50,7 +51,7 @@ async def test_months_are_made_ahead_and_behind(books: Books) -> None:
     following = (now.replace(day=1) + 32 * DAY).replace(day=1)
     names = {(f"usage_ledger_{moment:%Y%m}",) for moment in (now, following)}
     assert set(await books.fetch(parts, "usage_ledger")) == names
-    await books.rows.make_months()
+    await PostgresMonths(books.store, {}, "test").make_ahead()
     assert set(await books.fetch(parts, "usage_ledger")) == names
     ages_ago = datetime(2020, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC)
     assert await books.add(entry(ages_ago), entry(ages_ago + timedelta(microseconds=1))) == 2

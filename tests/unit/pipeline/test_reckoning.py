@@ -8,6 +8,7 @@ import pytest
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest, TokenUsage
 from ailb_server.domain.errors import UpstreamTimeoutError, UpstreamUnavailableError
+from ailb_server.domain.limits import Settlement
 from ailb_server.domain.principal import Principal
 from ailb_server.domain.target import Price, Target
 from ailb_server.pipeline.metering import Metering
@@ -34,8 +35,9 @@ class Desk:
     async def admit(self, who: Principal, request: ChatRequest) -> "Desk":
         return self
 
-    def settle(self, target: Target | None, usage: TokenUsage | None) -> None:
+    def settle(self, target: Target | None, usage: TokenUsage | None) -> Sequence[Settlement]:
         self.settled.append((target, usage))
+        return ()
 
 
 class Run:

@@ -25,7 +25,6 @@ class Store:
     rows: dict[str, str] = field(default_factory=dict)
     calls: int = 0
     outage: Exception | None = None
-    months: int = 0
 
     async def add(self, lines: Sequence[bytes]) -> int:
         self.calls += 1
@@ -37,11 +36,6 @@ class Store:
         before = len(self.rows)
         self.rows |= {row["id"]: row["request_id"] for row in rows}
         return len(self.rows) - before
-
-    async def make_months(self) -> None:
-        if self.outage is not None:
-            raise self.outage
-        self.months += 1
 
 
 @dataclass
@@ -100,7 +94,6 @@ async def test_rows_reach_the_store_and_leave_the_journal(rig: Rig) -> None:
     await until(lambda: len(rig.store.rows) == 3)
     await until(lambda: not rig.journal.waiting_bytes)
     assert rig.watching.rows == 3
-    assert rig.store.months == 1
     await rig.ledger.close()
     assert rig.files == []
 
