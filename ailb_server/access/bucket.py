@@ -22,8 +22,8 @@ class LeaseRules:
     For `contended_s` after others asked for what is unused, nothing is kept that is not needed.
     `quiet_s`: how long after a refusal the next ones are refused without asking again. `recall_s`:
     how long others may take to give back what they do not use; shorter than `contended_s`, or they
-    might take some again before all have answered. `settle_s`: what ended elsewhere a moment ago may
-    still be on its way to the store; so long it is waited for.
+    might take some again before all have answered. `settle_s`: so long what ended elsewhere is
+    waited for, because it may be on its way to the store.
     """
 
     ttl_s: float = 15.0
@@ -45,7 +45,7 @@ class Bucket:
 
     `settled` is told as a sum that only this lease adds to: told twice it counts once. `spent` is
     what the store last said was spent by all. `unheard`: the store told of a recall, and is to be
-    told that it was heard.
+    told that it was heard. `others`: instances that used this limit lately, beside this one.
     """
 
     limit: Limit
@@ -62,6 +62,7 @@ class Bucket:
     retry_at: float = NEVER
     refused_at: float = NEVER
     spent: int = 0
+    others: int = 0
     unheard: bool = False
     _recorded: int = 0
     _taken: int = 0
@@ -184,7 +185,7 @@ class Bucket:
         self._recorded = (ask.spare if grant.kept else 0) + grant.granted
         self.void_at = sent + self.rules.ttl_s - self.rules.margin_s
         self._elsewhere, self._left, self.spent = grant.elsewhere, grant.left, grant.spent
-        self._left_settled, self._left_at = ask.settled, sent
+        self._left_settled, self._left_at, self.others = ask.settled, sent, grant.others
         # Where there is nothing to be had in advance, it is not asked for at every request.
         self.low = self._wanted(now) // 2 if grant.granted > ask.need else 0
         if ask.least and not grant.granted:

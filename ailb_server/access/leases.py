@@ -90,6 +90,11 @@ class Leases:
         for batch in _cut(list(self._held), self.rules.batch):
             await self._exchange(batch)
 
+    @property
+    def away(self) -> bool:
+        """Whether the store is known not to answer."""
+        return self._down
+
     def bucket(self, limit: Limit) -> Bucket:
         """The bucket of a limit; a limit that was changed goes on with what is held of it."""
         name = limit.name

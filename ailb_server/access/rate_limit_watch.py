@@ -78,5 +78,6 @@ class RateLimitWatch:
                 async with asyncio.timeout(self.poll_s):
                     await self._wake.wait()
             self._wake.clear()
-            while not await self.read():
+            if not await self.read():
                 await asyncio.sleep(self.pause_s)
+                self._wake.set()

@@ -27,6 +27,7 @@ from ailb_server.demo.server import DemoServer
 from ailb_server.pipeline.metering import Metering
 from ailb_server.pipeline.record import ChatObserver, Observers
 from ailb_server.routing.catalogue import Catalogue
+from ailb_server.routing.ledger import LedgerRules
 from ailb_server.server import GrpcServer, PortTakenError, Register
 from ailb_server.settings import Configuration, ProviderSettings
 from ailb_server.storage.migrations import MigrationError, migrate
@@ -106,7 +107,7 @@ class Gateway:
         settings = self._settings
         metrics = Metrics(settings.module_id, VERSION)
         store = await self._open_store()
-        limits = open_limits(settings, store, LimitMetrics(metrics.registry), self._closing)
+        limits = await open_limits(settings, store, LimitMetrics(metrics.registry), self._closing)
         access = self._access = await open_access(
             settings, store, self._database_url, metrics, limits.heard, self._closing
         )
@@ -114,7 +115,8 @@ class Gateway:
             await self._start_demo()
         usage = await open_usage(settings, store, metrics, self._closing)
         metering = Metering(metrics)
-        routing = await self._open_routing(metrics, Observers((metering, usage.own)))
+        rules = await limits.ledger_rules(settings, self.providers)
+        routing = await self._open_routing(metrics, Observers((metering, usage.own)), rules)
         context = await open_context(
             settings, store, self._database_url, routing.embedders, metrics, self._closing
         )
@@ -139,8 +141,12 @@ class Gateway:
         )
         return await self._serve(port, metrics, services)
 
-    async def _open_routing(self, metrics: Metrics, own: ChatObserver) -> OpenRouting:
-        routing = open_routing(self._configuration, self.providers, metrics, own, self._closing)
+    async def _open_routing(
+        self, metrics: Metrics, own: ChatObserver, rules: LedgerRules
+    ) -> OpenRouting:
+        routing = open_routing(
+            self._configuration, self.providers, metrics, own, rules, self._closing
+        )
         self._catalogue = routing.catalogue
         await self._keep_fresh(routing.catalogue)
         return routing

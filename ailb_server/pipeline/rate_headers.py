@@ -47,8 +47,8 @@ def refusal(shortage: ShortageError, account: Account, now: float) -> AilbError:
     else:
         wait_s = max(0.001, bucket.wait_s(shortage.amount, now))
         message = (
-            f"The limit of {owner} is reached: {limit.rate} {limit.quantity.value} {_WINDOWS[limit.window_s]}."
-            f" Try again in {duration(wait_s)}."
+            f"The limit of {owner} is reached: {limit.rate} {limit.quantity.value}"
+            f" {_WINDOWS[limit.window_s]}. Try again in {duration(wait_s)}."
         )
     return RateLimitExceededError(
         message,

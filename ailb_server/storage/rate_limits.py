@@ -19,7 +19,7 @@ _COLUMNS = """
 number, limit_id, kind, name, key_id, tenant_id, requests_per_second, requests_per_minute,
 requests_per_hour, burst, enabled, metadata
 """
-_ENABLED = f"SELECT {_COLUMNS} FROM rate_limits WHERE enabled ORDER BY number"
+_ENABLED = f"SELECT {_COLUMNS} FROM rate_limits WHERE enabled ORDER BY number"  # noqa: S608
 _LIST = f"""
 SELECT {_COLUMNS} FROM rate_limits
  WHERE $1::text IS NULL OR (kind = $1 AND (name = $2 OR key_id = $3))

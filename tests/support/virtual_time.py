@@ -5,6 +5,8 @@ import selectors
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
+from typing_extensions import override
+
 T = TypeVar("T")
 
 
@@ -15,20 +17,24 @@ class _NoInput(selectors.BaseSelector):
         self.now = 1000.0
         self._keys: dict[Any, selectors.SelectorKey] = {}
 
+    @override
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         key = selectors.SelectorKey(fileobj, 0, events, data)
         self._keys[fileobj] = key
         return key
 
+    @override
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
         return self._keys.pop(fileobj)
 
+    @override
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise RuntimeError("everybody waits, and nothing will come")
         self.now += max(0.0, timeout)
         return []
 
+    @override
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
         return self._keys
 
@@ -40,6 +46,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._virtual = _NoInput()
         super().__init__(self._virtual)
 
+    @override
     def time(self) -> float:
         return self._virtual.now
 
