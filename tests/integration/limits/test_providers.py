@@ -45,6 +45,7 @@ async def test_requests_and_tokens_are_those_of_all_instances(migrated_dsn: str)
         limits = ProviderLimits(requests_per_minute=60, tokens_per_minute=10_000)
         gates = [await gate(one, limits) for one in found]
         assert len(await rush(gates, now[0], 200, 10)) == 60
+        assert await rush(gates, now[0], 8, 10) == []
         waits = [one.wait_s(now[0], 10) for one in gates]
         assert all(0 < wait <= 1 for wait in waits), waits
         for _ in range(120):
@@ -72,7 +73,7 @@ async def test_what_was_never_sent_is_given_back_to_all(migrated_dsn: str) -> No
         assert await entered(other, 0.0, 1) is None
         one.refund(entry, 0.0)
         async with asyncio.timeout(10):
-            while await entered(other, 0.0, 1) is None:
+            while await entered(other, 0.0, 1) is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
 
