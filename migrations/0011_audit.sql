@@ -36,6 +36,7 @@ COMMENT ON FUNCTION audit(integer, text, integer, text, text, text, jsonb, jsonb
 
 -- What leases of money have settled is told twice: by the lease itself, and by the rows of the usage
 -- ledger, which outlive a kill. docs/decisions/0010-ledger-and-budgets.md has the reasons.
+ALTER TABLE limit_buckets ALTER per_minute SET DEFAULT 0;
 CREATE FUNCTION limits_settled(rows json) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   one record;
@@ -58,8 +59,8 @@ BEGIN
       SELECT FROM limit_leases l
        WHERE (l.scope, l.owner_id, l.quantity, l.period, l.lease)
            = (one.scope, one.owner, 'money', one.period, one.lease) AND l.settled >= one.settled);
-    INSERT INTO limit_buckets (scope, owner_id, quantity, period, cap, per_minute, updated_at)
-    VALUES (one.scope, one.owner, 'money', one.period, one.cap, 0, moment)
+    INSERT INTO limit_buckets (scope, owner_id, quantity, period, cap, updated_at)
+    VALUES (one.scope, one.owner, 'money', one.period, one.cap, moment)
     ON CONFLICT DO NOTHING;
     PERFORM FROM limit_buckets b
       WHERE (b.scope, b.owner_id, b.quantity, b.period) = (one.scope, one.owner, 'money', one.period) FOR UPDATE;

@@ -60,7 +60,8 @@ async def open_access(
     heard: Mapping[str, Callable[[str], None]],
     closing: contextlib.AsyncExitStack,
 ) -> AccessParts:
-    """`store` is open. `heard` is what to do with other announcements. Raises PepperError."""
+    """`store` is open. `heard` is what to do with other announcements: an
+    empty one says that some may have been missed. Raises PepperError."""
     digester = await open_digester(settings, store)
     keys = PostgresApiKeys(store, audit.rows)
     admin = settings.admin_api_key
@@ -162,6 +163,11 @@ def _hear(
         else:
             authenticator.missed()
 
-    listener = Notifications(database_url, {**heard, CHANNEL: changed}, authenticator.missed)
+    def missed() -> None:
+        authenticator.missed()
+        for hear in heard.values():
+            hear("")
+
+    listener = Notifications(database_url, {**heard, CHANNEL: changed}, missed)
     task = asyncio.create_task(listener.run())
     closing.push_async_callback(ended, task)

@@ -30,6 +30,7 @@ from ailb_server.demo.server import DemoServer
 from ailb_server.pipeline.metering import Metering
 from ailb_server.pipeline.record import ChatObserver, Observers
 from ailb_server.routing.catalogue import Catalogue
+from ailb_server.routing.ledger import LedgerRules
 from ailb_server.server import GrpcServer, PortTakenError, Register
 from ailb_server.settings import Configuration, ProviderSettings
 from ailb_server.settings.tls_files import server_files
@@ -118,7 +119,7 @@ class Gateway:
         metrics = Metrics(settings.module_id, VERSION)
         store = await self._open_store()
         audit = open_audit(settings, store, metrics, self._closing)
-        limits = open_limits(settings, store, LimitMetrics(metrics.registry), self._closing)
+        limits = await open_limits(settings, store, LimitMetrics(metrics.registry), self._closing)
         access = self._access = await open_access(
             settings, store, self._database_url, audit, limits.heard, self._closing
         )
@@ -127,7 +128,8 @@ class Gateway:
         keep_months(settings, store, self._closing)
         usage = await open_usage(settings, store, metrics, self._closing)
         metering = Metering(metrics)
-        routing = await self._open_routing(metrics, Observers((metering, usage.own)))
+        rules = await limits.ledger_rules(settings, self.providers)
+        routing = await self._open_routing(metrics, Observers((metering, usage.own)), rules)
         context = await open_context(
             settings, store, self._database_url, routing.embedders, metrics, self._closing
         )
@@ -157,8 +159,12 @@ class Gateway:
         )
         return await self._serve(port, metrics, services)
 
-    async def _open_routing(self, metrics: Metrics, own: ChatObserver) -> OpenRouting:
-        routing = open_routing(self._configuration, self.providers, metrics, own, self._closing)
+    async def _open_routing(
+        self, metrics: Metrics, own: ChatObserver, rules: LedgerRules
+    ) -> OpenRouting:
+        routing = open_routing(
+            self._configuration, self.providers, metrics, own, rules, self._closing
+        )
         self._catalogue = routing.catalogue
         await self._keep_fresh(routing.catalogue)
         return routing

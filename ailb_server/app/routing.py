@@ -17,7 +17,6 @@ from ailb_server.app.providers import (
     aliases,
     declaration,
     dispatch_rules,
-    limits,
     provider_of,
 )
 from ailb_server.domain.errors import Reason
@@ -50,12 +49,13 @@ def open_routing(
     configured: Sequence[ProviderSettings],
     metrics: Metrics,
     observer: ChatObserver,
+    rules: LedgerRules,
     closing: AsyncExitStack,
 ) -> OpenRouting:
     """`configured` are the providers, the demo among them; `observer` is told of what the embedders
     ask. No connection is opened yet."""
     settings = configuration.settings
-    ledger = Ledger(LedgerRules(limits={p.name: limits(p) for p in configured}))
+    ledger = Ledger(rules)
     providers = {p.name: _opened(p, configuration, closing) for p in configured}
     declarations = [
         declaration(p, providers[p.name], list_prices=settings.list_prices) for p in configured

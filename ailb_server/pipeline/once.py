@@ -40,7 +40,7 @@ _RETRY_AFTER_S = 1.0
 class Readmission(Protocol):
     """Lets in what no provider is asked for."""
 
-    async def readmit(self, who: Principal) -> Admitted:
+    async def readmit(self, who: Principal, model: str) -> Admitted:
         """By the limits of requests alone.
 
         Raises RateLimitExceededError, StorageUnavailableError.
@@ -126,7 +126,7 @@ class OnceOnly:
         with recorded(record, self.chats.observer) as started:
             if isinstance(found, AilbError):
                 raise found
-            admitted = await self.admission.readmit(wishes.who)
+            admitted = await self.admission.readmit(wishes.who, request.model)
             try:
                 recording = self._recording(found)
                 _replayed(record, recording)

@@ -9,7 +9,7 @@ from ailb_server.routing.attempt import Attempt, Clocks
 from ailb_server.routing.breaker import BreakerRules
 from ailb_server.routing.credential import Credential
 from ailb_server.routing.facts import RequestFacts
-from ailb_server.routing.limits import Gate, ProviderLimits
+from ailb_server.routing.limits import Gate, ProviderLimits, SharedLimits
 from ailb_server.routing.seat import Seat
 from ailb_server.routing.snapshot import TargetSnapshot, target_snapshot
 from ailb_server.routing.state import TargetState
@@ -19,10 +19,15 @@ DOWN_AFTER = 3
 
 @dataclass(frozen=True, slots=True)
 class LedgerRules:
-    """When targets are dark, and what providers allow; `limits` is by provider."""
+    """When targets are dark, and what providers allow; `limits` is by provider. `shared` tells
+    what of a provider's all instances share; if that is away and `outage_denies`, those that have
+    limits are not asked.
+    """
 
     breaker: BreakerRules = field(default_factory=BreakerRules)
     limits: Mapping[str, ProviderLimits] | None = None
+    shared: Callable[[str], SharedLimits] | None = None
+    outage_denies: bool = False
 
 
 class Ledger:
@@ -44,8 +49,8 @@ class Ledger:
         self._states: dict[tuple[str, str], TargetState] = {}
         # As many as there are providers.
         self._credentials: dict[str, Credential] = {}
-        limits = self._rules.limits or {}
-        self._gates = {name: Gate(limit) for name, limit in limits.items() if limit.any()}
+        # As many too.
+        self._gates: dict[str, Gate | None] = {}
 
     def state(self, target: Target) -> TargetState:
         """The target's state, a fresh one if it was never tried."""
@@ -67,7 +72,17 @@ class Ledger:
 
     def seat(self, target: Target) -> Seat:
         """A seat of the target for a name's round."""
-        return Seat(target, self.state(target), self._gates.get(target.provider))
+        provider = target.provider
+        if provider not in self._gates:
+            self._gates[provider] = self._gate(provider)
+        return Seat(target, self.state(target), self._gates[provider])
+
+    def _gate(self, provider: str) -> Gate | None:
+        rules = self._rules
+        limits = (rules.limits or {}).get(provider) or ProviderLimits()
+        if rules.shared is not None:
+            return Gate(limits, rules.shared(provider), denies=rules.outage_denies)
+        return Gate(limits) if limits.any() else None
 
     def by_provider(self, provider: str) -> Mapping[str, TargetState]:
         """The states of a provider's known models, by model."""

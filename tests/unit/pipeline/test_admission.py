@@ -75,7 +75,7 @@ class Desk:
         found = {}
         for name, row in self.store.rows.items():
             held = sum(lease.held for lease in row.leases.values())
-            rate = row.level // 60_000_000 if row.per_minute else row.cap - row.spent
+            rate = row.level // 60_000_000 if row.rate else row.cap - row.spent
             found[name] = rate - held
         return found
 
@@ -128,17 +128,17 @@ def target() -> Target:
 
 async def test_what_is_given_again_counts_as_a_request_and_needs_no_budget() -> None:
     async with desk() as found:
-        admitted = await found.admission.readmit(WHO)
+        admitted = await found.admission.readmit(WHO, "m")
         assert dict(admitted.headers)["x-ratelimit-remaining-requests"] == "59"
         admitted.settle(None, None)
-        assert not (await found.admission.readmit(ANYONE)).headers
+        assert not (await found.admission.readmit(ANYONE, "m")).headers
         left = await found.left()
         assert left == {name: LEFT[name] for name in left} | {"key:7:requests:0": 59}
     async with desk() as found:
         for _ in range(60):
-            (await found.admission.readmit(WHO)).settle(None, None)
+            (await found.admission.readmit(WHO, "m")).settle(None, None)
         with pytest.raises(RateLimitExceededError):
-            await found.admission.readmit(WHO)
+            await found.admission.readmit(WHO, "m")
 
 
 async def test_the_worst_is_charged_before_and_the_truth_after() -> None:

@@ -46,7 +46,7 @@ class Desk:
     refusal: AilbError | None = None
     let_in: list[Principal] = field(default_factory=list)
 
-    async def readmit(self, who: Principal) -> Admitted:
+    async def readmit(self, who: Principal, model: str) -> Admitted:
         if self.refusal is not None:
             raise self.refusal
         self.let_in.append(who)
