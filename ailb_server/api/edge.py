@@ -4,7 +4,8 @@ import asyncio
 import inspect
 import secrets
 import string
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing_extensions import override
 
 from ailb_server.api import anthropic_errors, errors
 from ailb_server.api.authorisation import Access
+from ailb_server.api.call_watch import CallWatch, Watched
 from ailb_server.api.credentials import API_KEY_KEY, AUTHORIZATION_KEY, bearer, peer
 from ailb_server.api.gate import Gate, Visit
 from ailb_server.domain.chat import Wire
@@ -30,12 +32,14 @@ from ailb_server.domain.errors import (
 )
 from ailb_server.domain.principal import ANYONE, Principal
 from ailb_server.telemetry import logs
+from ailb_server.telemetry.tracing import CANCELLED, Within
 from ailb_server.telemetry.vitals import Traffic
 
 REQUEST_ID_KEY = "x-request-id"
 # Envoy's transcoder sets it, to the path with its query, on what was a REST call.
 _TRANSCODED_KEY = "x-envoy-original-path"
 _ANTHROPIC_PATHS = "/v1/messages"
+_TRACE_KEYS = frozenset({"traceparent", "tracestate"})
 _MAX_REQUEST_ID = 128
 _REQUEST_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "_.:/+=@-")
 # Answered under any load, or an overloaded instance would look dead.
@@ -53,6 +57,7 @@ class Call:
     `wire` is the format whose errors a REST caller expects. `interrupted` tells, within a cancelled
     call, whether it was this server that ended it. `principal` is on whose behalf it runs.
     `refused` is told the reason of an error that no stage of a request has seen: see `Refusals`.
+    `trace` are the caller's headers of W3C Trace Context.
     """
 
     request_id: str
@@ -61,6 +66,7 @@ class Call:
     interrupted: Callable[[], bool] = field(default=lambda: False, compare=False)
     principal: Principal = ANYONE
     refused: Callable[[str], None] = field(default=lambda _: None, compare=False)
+    trace: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 current_call: ContextVar[Call] = ContextVar("current_call")
@@ -115,7 +121,9 @@ class Edge(grpc.aio.ServerInterceptor):
         gate: Gate | None = None,
         refused: Callable[[str], None] = lambda _: None,
         traffic: Traffic | None = None,
+        watch: CallWatch | None = None,
     ) -> None:
+        self._watch = watch or CallWatch()
         self._traffic = traffic or Traffic()
         self._max_calls = max_calls
         self._gate = gate
@@ -222,30 +230,58 @@ class Edge(grpc.aio.ServerInterceptor):
         call, secret = arrival(context, self._is_interrupting, self._refused)
         logs.request_id.set(call.request_id)
         task = asyncio.current_task()
-        traffic = self._traffic
+        with self._watched(call, way) as watched:
+            try:
+                with Refusals(call):
+                    # Before it takes one of the places: who is nobody must not keep others out.
+                    if self._gate is not None:
+                        principal = self._gate.known(secret, way.access)
+                        if principal is None:
+                            visit = _visit(context, call, way.method)
+                            principal = await self._entering(self._gate, secret, way, visit)
+                        call, watched.who = _as(call, principal), principal
+                    current_call.set(call)
+                    if way.bounded and task is not None:
+                        self._admit(task)
+                with interruption(call):
+                    yield
+            except Exception as error:
+                if isinstance(error, grpc.aio.AbortError):
+                    raise
+                told = errors.as_ailb_error(error, call.request_id)
+                watched.outcome = told.reason.value.lower()
+                await abort(context, call, told)
+            finally:
+                if task is not None:
+                    self._running.discard(task)
+
+    @contextmanager
+    def _watched(self, call: Call, way: "_Way") -> Iterator[Watched]:
+        traffic, watch = self._traffic, self._watch
         traffic.calls += 1
         traffic.active += 1
+        watched = watch.begin(way.method, call.request_id, call.trace, told=way.bounded)
         try:
-            with Refusals(call):
-                # Before it takes one of the places: who is nobody must not keep others out.
-                if self._gate is not None:
-                    principal = self._gate.known(secret, way.access) or await self._gate.enter(
-                        secret, way.access, _visit(context, call, way.method)
-                    )
-                    call = _as(call, principal)
-                current_call.set(call)
-                if way.bounded and task is not None:
-                    self._admit(task)
-            with interruption(call):
-                yield
-        except Exception as error:
-            if isinstance(error, grpc.aio.AbortError):
-                raise
-            await abort(context, call, errors.as_ailb_error(error, call.request_id))
+            yield watched
+        except Exception:
+            raise
+        except BaseException:
+            watched.outcome = CANCELLED
+            raise
         finally:
             traffic.active -= 1
-            if task is not None:
-                self._running.discard(task)
+            watch.end(watched)
+
+    async def _entering(
+        self, gate: Gate, secret: str | None, way: "_Way", visit: Visit
+    ) -> Principal:
+        """Who calls, where that takes more than a look into the cache."""
+        started = time.perf_counter()
+        with Within("auth"):
+            try:
+                return await gate.enter(secret, way.access, visit)
+            finally:
+                self._watch.authenticated(time.perf_counter() - started)
 
     def _admit(self, task: asyncio.Task[Any]) -> None:
         if self._refusing:
@@ -302,6 +338,7 @@ def arrival(
     A missing or unfit request id is replaced by a new one.
     """
     request_id, path = "", ""
+    trace: dict[str, str] = {}
     token: str | None = None
     api_key: str | None = None
     for key, value in context.invocation_metadata() or ():
@@ -313,15 +350,20 @@ def arrival(
             token = bearer(value) or token
         elif key == API_KEY_KEY and isinstance(value, str):
             api_key = value.strip() or api_key
+        elif key in _TRACE_KEYS and isinstance(value, str):
+            trace[key] = value
     if not request_id or not _fit(request_id):
         request_id = secrets.token_hex(16)
     wire: Wire = "anthropic" if path.startswith(_ANTHROPIC_PATHS) else "openai"
-    return Call(request_id, bool(path), wire, interrupted, refused=refused), token or api_key
+    call = Call(request_id, bool(path), wire, interrupted, refused=refused, trace=trace)
+    return call, token or api_key
 
 
 def _as(call: Call, principal: Principal) -> Call:
     # `replace` costs four times as much, on every call.
-    return Call(call.request_id, call.rest, call.wire, call.interrupted, principal, call.refused)
+    return Call(
+        call.request_id, call.rest, call.wire, call.interrupted, principal, call.refused, call.trace
+    )
 
 
 def _visit(context: Context, call: Call, method: str) -> Visit:

@@ -15,9 +15,8 @@ from ailb_server.api.health_service import HealthService, Instance
 from ailb_server.app.access import AccessParts, PepperError, first_admin, open_access
 from ailb_server.app.context import open_context
 from ailb_server.app.limits import open_limits
-from ailb_server.app.providers import (
-    demo_provider,
-)
+from ailb_server.app.observing import Observing, TracingError, open_observing, watch_store
+from ailb_server.app.providers import demo_provider
 from ailb_server.app.routing import OpenRouting, open_routing
 from ailb_server.app.services import access_services, core_services, usage_services
 from ailb_server.app.tasks import ended
@@ -49,6 +48,7 @@ START_ERRORS = (
     PortTakenError,
     PepperError,
     JournalError,
+    TracingError,
 )
 
 _log = logging.getLogger(__name__)
@@ -66,6 +66,8 @@ class Gateway:
         self._server: GrpcServer | None = None
         self._catalogue: Catalogue | None = None
         self._access: AccessParts | None = None
+        self._observing: Observing | None = None
+        self.metrics = Metrics(configuration.settings.module_id, VERSION)
         self.providers: tuple[ProviderSettings, ...] = configuration.providers
 
     async def start(self, *, port: int | None = None) -> int:
@@ -104,8 +106,10 @@ class Gateway:
 
     async def _start(self, port: int) -> int:
         settings = self._settings
-        metrics = Metrics(settings.module_id, VERSION)
-        store = await self._open_store()
+        metrics = self.metrics
+        observing = self._observing = open_observing(settings, metrics, self._closing)
+        store = await self._open_store(traced=observing.tracer is not None)
+        watch_store(metrics, store)
         limits = open_limits(settings, store, LimitMetrics(metrics.registry), self._closing)
         access = self._access = await open_access(
             settings, store, self._database_url, metrics, limits.heard, self._closing
@@ -124,7 +128,7 @@ class Gateway:
             context=context.stage,
             admission=limits.admission(settings, routing.catalogue),
             pricing=limits.pricing,
-            observer=Observers((metering, usage.callers)),
+            observer=Observers((metering, usage.callers, observing.access_log)),
         )
         instance = Instance(settings.module_id, VERSION, self._is_draining)
         health = HealthService(
@@ -145,9 +149,9 @@ class Gateway:
         await self._keep_fresh(routing.catalogue)
         return routing
 
-    async def _open_store(self) -> Store:
+    async def _open_store(self, *, traced: bool) -> Store:
         settings = self._settings
-        store = Store(self._database_url, size=settings.database_pool_size)
+        store = Store(self._database_url, size=settings.database_pool_size, traced=traced)
         self._closing.push_async_callback(store.close)
         await store.wait_ready(settings.database_connect_timeout_s)
         for name in await migrate(self._database_url, self._migrations):
@@ -174,7 +178,8 @@ class Gateway:
         settings = self._settings
         limit = settings.max_concurrent_requests
         gate = None if self._access is None else self._access.gate
-        edge = Edge(limit, gate, metrics.refused, metrics.vitals.traffic)
+        watch = None if self._observing is None else self._observing.watch
+        edge = Edge(limit, gate, metrics.refused, metrics.vitals.traffic, watch)
         server = GrpcServer(edge, services, max_calls=limit)
         bound = await server.start(settings.host, port)
         self._server = server

@@ -13,6 +13,7 @@ from ailb_server.domain.errors import AilbError, Reason
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.admission import OpenAdmission
 from ailb_server.pipeline.context import ContextStage, Prepared, remembered, sourced
+from ailb_server.pipeline.phases import Phase, phased
 from ailb_server.pipeline.reckoning import Reckoning
 from ailb_server.pipeline.record import ChatObserver, ChatRecord, record_of
 from ailb_server.pipeline.wishes import NO_WISHES, CallWishes
@@ -62,11 +63,15 @@ class ChatPipeline:
         with _recorded(record, self.observer) as started:
             # Before the look-up: who may not use a model need not learn whether there is one.
             wishes.who.require_model(request.model)
-            admitted = await self.admission.admit(wishes.who, request)
+            admitting = self.admission.admit(wishes.who, request)
+            admitted = await phased(record, "admission", admitting)
             reckoning = Reckoning(record, admitted, self.observer, self.pricing)
             try:
-                prepared = await self.context.prepare(request, wishes)
-                plan = self.router.plan(prepared.request, wishes.strategy)
+                preparing = self.context.prepare(request, wishes)
+                prepared = await phased(record, "context", preparing)
+                with Phase(record, "routing"):
+                    plan = self.router.plan(prepared.request, wishes.strategy)
+                record.decision = plan.decision
                 opening = self.dispatcher.open(plan, prepared.request, wishes.time_left_s)
                 async with opening as answer:
                     record.first_token_s = time.perf_counter() - started

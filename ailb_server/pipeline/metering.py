@@ -8,12 +8,12 @@ class Metering:
     """A `ChatObserver` that counts."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+        self._metrics = metrics.requests
+        self._vitals = metrics.vitals
 
     def chat_started(self, record: ChatRecord) -> None:
         """See `ChatObserver`."""
-        self._metrics.active.inc()
-        self._metrics.vitals.began(stream=record.stream)
+        self._vitals.began(stream=record.stream)
 
     def chat_answered(self, record: ChatRecord) -> None:
         """See `ChatObserver`."""
@@ -21,14 +21,16 @@ class Metering:
     def chat_finished(self, record: ChatRecord) -> None:
         """See `ChatObserver`."""
         metrics, target = self._metrics, record.target
-        metrics.active.dec()
-        metrics.vitals.ended(record.outcome, record.total_s, stream=record.stream)
+        self._vitals.ended(record.outcome, record.total_s, stream=record.stream)
         metrics.ended(target, record.outcome, record.total_s)
+        metrics.phases(record.phases)
         if record.overhead_s is not None:
             metrics.overhead(record.overhead_s)
         if target is None:
             return
         if record.stream and record.first_token_s is not None:
             metrics.first_token(target, record.first_token_s)
+        if record.pauses is not None:
+            metrics.pauses(target, record.pauses)
         if record.usage is not None:
             metrics.used(target, record.usage, record.cost_micro_dollars or 0)

@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 
 from ailb_server.domain.admission import Admitted
 from ailb_server.domain.chat import ChatChunk, TokenUsage
+from ailb_server.pipeline.answer_span import answered
 from ailb_server.pipeline.context import is_last
 from ailb_server.pipeline.record import ChatObserver, ChatRecord
 from ailb_server.routing.dispatcher import Answer
 from ailb_server.routing.facts import BYTES_PER_TOKEN, RequestFacts
 from ailb_server.spend.reservation import Pricing
+from ailb_server.telemetry.tracing import Within
 
 
 @dataclass(slots=True)
@@ -50,6 +52,10 @@ class Reckoning:
         if self._settled:
             return
         self._settled = True
+        with Within("settle"):
+            self._settle()
+
+    def _settle(self) -> None:
         record = self.record
         if self._answer is not None and self._facts is not None:
             told = record.usage
@@ -58,6 +64,8 @@ class Reckoning:
             cost = self.pricing.cost_if_known(usage, self._answer.target.price)
             record.cost_micro_dollars = cost
             self._answer.used(usage, cost, whole=record.whole)
+            if self._answer.span is not None:
+                self._answer.span.tell(answered(record, self._answer))
         self.admitted.settle(record.target, record.usage)
 
     def _usage(self, answer: Answer, facts: RequestFacts) -> TokenUsage:

@@ -9,6 +9,9 @@ from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, Operation, Tok
 from ailb_server.domain.principal import ANYONE, Principal
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.wishes import CallWishes
+from ailb_server.routing.decisions import Decision
+from ailb_server.telemetry.instruments import Buckets
+from ailb_server.telemetry.request_metrics import PAUSE_SECONDS
 
 
 @dataclass(slots=True)
@@ -20,7 +23,8 @@ class ChatRecord:
     `estimated` as far as the provider did not tell it: from the `events` seen.
     `cost_micro_dollars` is what it cost; None if nobody knows. `whole`: the answer came to its end.
     `model_answered` and `finish_reason` are the provider's words, empty if it said none, and of the
-    first choice. `booked`: the usage ledger has it.
+    first choice. `booked`: the usage ledger has it. `phases` are what phases before the request was
+    sent on took, by name; `pauses` those within a stream; `decision` is how it was routed.
     """
 
     model_asked: str
@@ -43,10 +47,16 @@ class ChatRecord:
     finish_reason: str = ""
     started: float = field(default_factory=time.perf_counter)
     booked: bool = False
+    decision: Decision | None = None
+    phases: dict[str, float] = field(default_factory=dict)
+    pauses: Buckets | None = None
+    _seen_at: float = 0.0
 
     def saw(self, chunk: ChatChunk) -> None:
         """Notes what a piece of the answer tells of it."""
         self.usage = chunk.usage or self.usage
+        if self.stream:
+            self._pause()
         self.events += len(chunk.events)
         for event in chunk.events:
             if not self.model_answered and isinstance(model := event.get("model"), str):
@@ -54,6 +64,15 @@ class ChatRecord:
             choices = event.get("choices")
             if isinstance(choices, list) and choices:
                 self.finish_reason = _finish(choices) or self.finish_reason
+
+    def _pause(self) -> None:
+        # Once for each of the provider's writes: half a microsecond, where a metric takes several.
+        now = time.perf_counter()
+        if self._seen_at:
+            if self.pauses is None:
+                self.pauses = Buckets(PAUSE_SECONDS)
+            self.pauses.observe(now - self._seen_at)
+        self._seen_at = now
 
 
 def record_of(request: ChatRequest, wishes: CallWishes) -> ChatRecord:

@@ -17,6 +17,7 @@ from typing_extensions import override
 from yarl import URL
 
 from ailb_server.domain.errors import UpstreamTimeoutError, UpstreamUnavailableError
+from ailb_server.telemetry import tracing
 
 MAX_BODY_BYTES = 48 * 1024 * 1024
 _DRAIN_S = 0.5
@@ -128,7 +129,7 @@ class Upstream:
                         method,
                         url,
                         data=body,
-                        headers=headers,
+                        headers=_traced(headers, url),
                         allow_redirects=False,
                     )
             yield Reply(response, self.provider, self._timeouts, started)
@@ -154,6 +155,18 @@ class Upstream:
                 read_bufsize=_READ_BUFFER_BYTES,
             )
         return self._session
+
+
+def _traced(headers: CIMultiDict[str], url: URL) -> CIMultiDict[str]:
+    """The headers and, within a trace, those that let the provider go on with it."""
+    span = tracing.current.get()
+    if span is None:
+        return headers
+    span.tell({"server.address": url.host or "", "server.port": url.port or 0})
+    # The template is every request's.
+    traced = headers.copy()
+    traced.update(span.headers())
+    return traced
 
 
 def _leave(response: aiohttp.ClientResponse) -> None:

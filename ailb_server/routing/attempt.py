@@ -17,6 +17,7 @@ from ailb_server.domain.errors import (
 from ailb_server.routing.breaker import Ticket
 from ailb_server.routing.facts import RequestFacts
 from ailb_server.routing.seat import Seat
+from ailb_server.telemetry.tracing import Span
 
 _LEFT = (asyncio.CancelledError, GeneratorExit)
 
@@ -56,6 +57,7 @@ class Attempt:
         "blame",
         "overtaken",
         "seat",
+        "span",
         "started",
     )
 
@@ -81,6 +83,8 @@ class Attempt:
         # Whether it was abandoned because a target that was asked later is faster.
         self.overtaken = False
         self._lost = False
+        # The attempt's, if the request is traced; it ends after the attempt.
+        self.span: Span | None = None
 
     def __enter__(self) -> Self:
         now, seat, state = self._clocks.clock(), self.seat, self.seat.state

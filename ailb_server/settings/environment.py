@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from ailb_server.settings.base_url import BaseUrl
 from ailb_server.settings.header_text import header_value
 from ailb_server.settings.loopback import is_loopback
 from ailb_server.settings.providers import MAX_PRICE_MICRO_DOLLARS, ContextTokens, Strategy
+from ailb_server.settings.telemetry import TelemetrySettings
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -23,7 +24,7 @@ MIN_SECRET = 24
 _PATH = re.compile(r"[/~.\\]|[A-Za-z]:[/\\]")
 
 
-class Settings(BaseSettings):
+class Settings(TelemetrySettings):
     """Every setting. A variable is named as the field, in capitals; an empty one is not set."""
 
     model_config = SettingsConfigDict(
@@ -47,10 +48,13 @@ class Settings(BaseSettings):
         description="This instance's name in status, metrics and logs.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Log lines below this level are dropped."
+        "info",
+        description="Log lines below this level are dropped. SIGUSR1 switches to `debug` and back.",
     )
-    log_format: Literal["json", "text"] | None = Field(
-        None, description="Default: `text` for `ailb up`, `json` for `ailb serve`."
+    log_format: Literal["auto", "json", "text"] | None = Field(
+        None,
+        description="`auto` is text for a terminal, else JSON. Default: `auto` for `ailb serve`,"
+        " `text` for every other command.",
     )
     ailb_config: Path | None = Field(
         None,

@@ -17,6 +17,7 @@ from docs.generator.schema import Schema, default, table, takes
 
 # The first field of each section.
 _SECTIONS = {
+    "access_log_sample": "Access log and traces",
     "host": "Addresses, names, logs",
     "require_api_key": "Callers and their keys",
     "limit_burst_s": "Limits and budgets",
