@@ -87,6 +87,7 @@ class LogOutput(logging.Handler):
 class _Place:
     since: float
     lines: int = 0
+    kept_back: int = 0
 
 
 class FloodGate(logging.Filter):
@@ -108,6 +109,9 @@ class FloodGate(logging.Filter):
         if place.lines > MAX_REPEATED:
             self.repeated += 1
             return False
+        if place.kept_back:
+            text = f"{record.getMessage()} (and {place.kept_back} more like this)"
+            record.msg, record.args, place.kept_back = text, None, 0
         return True
 
     def _place(self, key: tuple[str, int], now: float) -> _Place:
@@ -117,5 +121,6 @@ class FloodGate(logging.Filter):
                 self._places.popitem(last=False)
             place = self._places[key] = _Place(now)
         elif now - place.since >= FLOOD_S:
+            place.kept_back = max(0, place.lines - MAX_REPEATED)
             place.since, place.lines = now, 0
         return place

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from prometheus_client import (
-    GC_COLLECTOR,
     PROCESS_COLLECTOR,
     CollectorRegistry,
     Gauge,
@@ -31,8 +30,7 @@ class Metrics:
         plain: Callable[[], None] = disable_created_metrics
         plain()
         self.registry = CollectorRegistry()
-        for collector in (PROCESS_COLLECTOR, GC_COLLECTOR):
-            self.registry.register(collector)
+        self.registry.register(PROCESS_COLLECTOR)
         labels = ("module_id", "version")
         info = Gauge("ailb_build_info", "Always 1.", labels, registry=self.registry)
         info.labels(module_id, version).set(1)

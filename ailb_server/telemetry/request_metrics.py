@@ -10,17 +10,17 @@ from ailb_server.telemetry.instruments import Buckets, Counter, Histogram, Summa
 
 # Model names come from providers' listings: past this many pairs of provider and model, further
 # ones share a label, and so do providers past theirs. This keeps all series below 1,000.
-MAX_TARGET_LABELS = 30
+MAX_TARGET_LABELS = 20
 MAX_PROVIDER_LABELS = 6
 # The bounds of pauses within a stream.
-PAUSE_SECONDS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0)
+PAUSE_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0)
 
 _OTHER = "other"
 _NONE = "none"
 _MICRO = 1_000_000
 _TARGET = ("provider", "model")
-_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-_FIRST_SECONDS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+_FIRST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _OWN_SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
 _PHASE_SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.005, 0.025, 0.1, 0.5)
 

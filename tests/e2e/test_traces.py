@@ -59,7 +59,7 @@ def _root(spans: Sequence[Span]) -> Span | None:
 
 def _attributes(span: Span) -> dict[str, Any]:
     told = {a.key: a.value for a in span.attributes}
-    return {key: getattr(value, value.WhichOneof("value")) for key, value in told.items()}
+    return {key: getattr(value, value.WhichOneof("value") or "") for key, value in told.items()}
 
 
 def _named(spans: Sequence[Span], name: str) -> Span:

@@ -25,7 +25,8 @@ class Collector(service.TraceServiceServicer):
         self.raw: list[bytes] = []
         self._lock = threading.Lock()
         self._server = grpc.server(futures.ThreadPoolExecutor(2))
-        service.add_TraceServiceServicer_to_server(self, self._server)
+        add: Callable[..., None] = service.add_TraceServiceServicer_to_server
+        add(self, self._server)
         self.endpoint = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
 
     def __enter__(self) -> Self:
