@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
 from ailb_server.api import errors
-from ailb_server.domain.errors import Reason
+from ailb_server.domain.errors import AilbError, Reason
 from ailb_server.domain.principal import ANYONE, Principal
 from ailb_server.pipeline.access_log import CallEnd
 from ailb_server.telemetry import tracing
@@ -39,6 +40,9 @@ class Watched:
     outcome: str = OK
 
 
+_running: ContextVar[Watched | None] = ContextVar("running_call", default=None)
+
+
 @dataclass(frozen=True, slots=True)
 class CallWatch:
     """Each part is optional. `authenticated` is told the seconds that a key took which was not in
@@ -53,6 +57,7 @@ class CallWatch:
     ) -> Watched:
         """A call comes in. With a tracer, its span becomes the current one."""
         watched = Watched(method, told, time.perf_counter())
+        _running.set(watched)
         if told and self.tracer is not None:
             name = method.removeprefix("/")
             span = watched.span = self.tracer.serve(name, headers)
@@ -73,6 +78,14 @@ class CallWatch:
             if outcome != OK:
                 watched.span.fail(outcome)
             watched.span.end()
+
+
+def told_of(failure: AilbError) -> AilbError:
+    """The failure, which a servicer answers with by itself: the running call's outcome."""
+    watched = _running.get()
+    if watched is not None:
+        watched.outcome = failure.reason.value.lower()
+    return failure
 
 
 def _status(outcome: str) -> int:

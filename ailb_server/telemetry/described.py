@@ -24,7 +24,7 @@ def _spec(collector: Collector) -> MetricSpec | None:
     if isinstance(told, MetricSpec):
         return told
     if isinstance(collector, MetricWrapperBase):
-        kind = collector._type
+        kind = collector._type or "untyped"
         name = collector._name + (_TOTAL if kind == "counter" else "")
         return MetricSpec(name, kind, collector._documentation, tuple(collector._labelnames))
     return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import orjson
 from typing_extensions import override
@@ -104,10 +104,14 @@ class Logging:
 
 
 def configure(
-    level: str, log_format: LogFormat, fields: Mapping[str, str] | None = None
+    level: str,
+    log_format: LogFormat,
+    fields: Mapping[str, str] | None = None,
+    stream: TextIO | None = None,
 ) -> Logging:
-    """Sends lines to standard error; `level` is for our own, `fields` are in every line of JSON."""
-    handler = LogOutput(sys.stderr)
+    """Sends lines to `stream`, standard error by default; `level` is for our own, `fields` are in
+    every line of JSON."""
+    handler = LogOutput(stream or sys.stderr)
     handler.setFormatter(JsonFormatter(fields) if log_format == "json" else TextFormatter())
     # The levels save the work. The filter holds even where a package sets its own level, as the
     # SDKs do for OPENAI_LOG and ANTHROPIC_LOG when they are imported.

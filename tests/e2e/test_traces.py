@@ -114,6 +114,9 @@ async def test_a_failover_shows_both_attempts(stack: Stack, collector: Collector
     assert {span.status.code for span in attempts} == {Status.STATUS_CODE_ERROR}
     assert {_attributes(span)["error.type"] for span in attempts} == {"upstream_unavailable"}
     assert {_attributes(span)["gen_ai.provider.name"] for span in attempts} == {"bad", "good"}
+    root = _root(spans)
+    assert root is not None
+    assert _attributes(root)["error.type"] == "upstream_unavailable"
 
 
 async def test_who_asks_not_to_be_traced_is_not(stack: Stack, collector: Collector) -> None:
