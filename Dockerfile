@@ -16,7 +16,7 @@ COPY migrations migrations
 RUN python -m hatchling build -t wheel -d /dist
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /opt/ailb/bin/python install --constraint .constraints.txt \
-    "$(echo /dist/*.whl)[embed]"
+    "$(echo /dist/*.whl)[embed,otel]"
 # Where Envoy will find the server; a name is looked up again and again, so that it may be several.
 ARG AILB_UPSTREAM=ailb:50051
 RUN HOST=0.0.0.0 HTTP_PORT=8080 \

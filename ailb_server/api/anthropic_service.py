@@ -15,6 +15,7 @@ from ailb_server.api.answer_metadata import answer_metadata
 from ailb_server.api.anthropic_wire_answer import message_body
 from ailb_server.api.anthropic_wire_request import MessagesRequest, parse_messages_request
 from ailb_server.api.anthropic_wire_stream import StreamWriter
+from ailb_server.api.call_watch import told_of
 from ailb_server.api.call_wishes import call_wishes
 from ailb_server.api.edge import REQUEST_ID_KEY, Call, Refusals, current_call, interruption
 from ailb_server.api.heartbeat import Heartbeat
@@ -66,7 +67,7 @@ class AnthropicService(pb_grpc.AnthropicServiceServicer):
         except Exception as error:
             if not call.rest:
                 raise
-            failure = errors.as_ailb_error(error, call.request_id)
+            failure = told_of(errors.as_ailb_error(error, call.request_id))
         if failure is None:
             return
         if await response.begin(_failed(call, failure)):
@@ -106,7 +107,7 @@ class AnthropicService(pb_grpc.AnthropicServiceServicer):
         except Exception as error:
             if not call.rest:
                 raise
-            failure = errors.as_ailb_error(error, call.request_id)
+            failure = told_of(errors.as_ailb_error(error, call.request_id))
             await context.send_initial_metadata(_failed(call, failure))
             return _error(call, failure)
         await context.send_initial_metadata(_ids(call))

@@ -4,7 +4,8 @@ import asyncio
 import inspect
 import secrets
 import string
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing_extensions import override
 
 from ailb_server.api import anthropic_errors, errors
 from ailb_server.api.authorisation import Access
+from ailb_server.api.call_watch import CallWatch, Watched
 from ailb_server.api.credentials import API_KEY_KEY, AUTHORIZATION_KEY, bearer, peer
 from ailb_server.api.gate import Gate, Visit
 from ailb_server.api.modules import came
@@ -32,11 +34,14 @@ from ailb_server.domain.errors import (
 )
 from ailb_server.domain.principal import ANYONE, Principal
 from ailb_server.telemetry import logs
+from ailb_server.telemetry.tracing import CANCELLED, Within
+from ailb_server.telemetry.vitals import Traffic
 
 REQUEST_ID_KEY = "x-request-id"
 # Envoy's transcoder sets it, to the path with its query, on what was a REST call.
 _TRANSCODED_KEY = "x-envoy-original-path"
 _ANTHROPIC_PATHS = "/v1/messages"
+_TRACE_KEYS = frozenset({"traceparent", "tracestate"})
 _MAX_REQUEST_ID = 128
 _REQUEST_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "_.:/+=@-")
 # Answered under any load, or an overloaded instance would look dead.
@@ -54,6 +59,7 @@ class Call:
     `wire` is the format whose errors a REST caller expects. `interrupted` tells, within a cancelled
     call, whether it was this server that ended it. `principal` is on whose behalf it runs.
     `refused` is told the reason of an error that no stage of a request has seen: see `Refusals`.
+    `trace` are the caller's headers of W3C Trace Context.
     """
 
     request_id: str
@@ -62,6 +68,7 @@ class Call:
     interrupted: Callable[[], bool] = field(default=lambda: False, compare=False)
     principal: Principal = ANYONE
     refused: Callable[[str], None] = field(default=lambda _: None, compare=False)
+    trace: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 current_call: ContextVar[Call] = ContextVar("current_call")
@@ -115,7 +122,11 @@ class Edge(grpc.aio.ServerInterceptor):
         max_calls: int,
         gate: Gate | None = None,
         refused: Callable[[str], None] = lambda _: None,
+        traffic: Traffic | None = None,
+        watch: CallWatch | None = None,
     ) -> None:
+        self._watch = watch or CallWatch()
+        self._traffic = traffic or Traffic()
         self._max_calls = max_calls
         self._gate = gate
         self._refused = refused
@@ -161,23 +172,39 @@ class Edge(grpc.aio.ServerInterceptor):
     def _wrap(self, method: str, handler: Handler) -> Handler:
         access = _UNKEYED if self._gate is None else self._gate.access(method)
         way = _Way(method, not method.startswith(_UNBOUNDED), access)
+        serialize = _counted(handler.response_serializer, self._traffic)
         if not handler.response_streaming:
             return grpc.unary_unary_rpc_method_handler(
-                self._unary(_parsed(handler.request_deserializer, handler.unary_unary), way),
+                self._unary(self._parsed(handler.request_deserializer, handler.unary_unary), way),
                 None,
-                handler.response_serializer,
+                serialize,
             )
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(
                 self._stream(handler.stream_stream, way),
                 handler.request_deserializer,
-                handler.response_serializer,
+                serialize,
             )
         return grpc.unary_stream_rpc_method_handler(
-            self._stream(_parsed(handler.request_deserializer, handler.unary_stream), way),
+            self._stream(self._parsed(handler.request_deserializer, handler.unary_stream), way),
             None,
-            handler.response_serializer,
+            serialize,
         )
+
+    def _parsed(self, parse: Any, behavior: Any) -> Any:
+        """Parses within the call, so that bytes which are no message meet the error table too."""
+        traffic = self._traffic
+
+        def call(request: bytes, context: Context) -> Any:
+            traffic.received += len(request)
+            with Refusals(current_call.get()):
+                try:
+                    message = parse(request) if parse else request
+                except DecodeError:
+                    raise InvalidRequestError("The request is not the method's message.") from None
+            return behavior(message, context)
+
+        return call
 
     def _unary(self, behavior: Any, way: "_Way") -> Any:
         async def call(request: Any, context: Context) -> Any:
@@ -205,26 +232,58 @@ class Edge(grpc.aio.ServerInterceptor):
         call, secret = arrival(context, self._is_interrupting, self._refused)
         logs.request_id.set(call.request_id)
         task = asyncio.current_task()
+        with self._watched(call, way) as watched:
+            try:
+                with Refusals(call):
+                    # Before it takes one of the places: who is nobody must not keep others out.
+                    if self._gate is not None:
+                        principal = self._gate.known(secret, way.access)
+                        if principal is None:
+                            visit = _visit(context, call, way.method, request)
+                            principal = await self._entering(self._gate, secret, way, visit)
+                        call, watched.who = _as(call, principal), principal
+                    current_call.set(call)
+                    if way.bounded and task is not None:
+                        self._admit(task)
+                with interruption(call):
+                    yield
+            except Exception as error:
+                if isinstance(error, grpc.aio.AbortError):
+                    raise
+                told = errors.as_ailb_error(error, call.request_id)
+                watched.outcome = told.reason.value.lower()
+                await abort(context, call, told)
+            finally:
+                if task is not None:
+                    self._running.discard(task)
+
+    @contextmanager
+    def _watched(self, call: Call, way: "_Way") -> Iterator[Watched]:
+        traffic, watch = self._traffic, self._watch
+        traffic.calls += 1
+        traffic.active += 1
+        watched = watch.begin(way.method, call.request_id, call.trace, told=way.bounded)
         try:
-            with Refusals(call):
-                # Before it takes one of the places: who is nobody must not keep others out.
-                if self._gate is not None:
-                    principal = self._gate.known(secret, way.access) or await self._gate.enter(
-                        secret, way.access, _visit(context, call, way.method, request)
-                    )
-                    call = _as(call, principal)
-                current_call.set(call)
-                if way.bounded and task is not None:
-                    self._admit(task)
-            with interruption(call):
-                yield
-        except Exception as error:
-            if isinstance(error, grpc.aio.AbortError):
-                raise
-            await abort(context, call, errors.as_ailb_error(error, call.request_id))
+            yield watched
+        except Exception:
+            raise
+        except BaseException:
+            watched.outcome = CANCELLED
+            raise
         finally:
-            if task is not None:
-                self._running.discard(task)
+            traffic.active -= 1
+            watch.end(watched)
+
+    async def _entering(
+        self, gate: Gate, secret: str | None, way: "_Way", visit: Visit
+    ) -> Principal:
+        """Who calls, where that takes more than a look into the cache."""
+        started = time.perf_counter()
+        with Within("auth"):
+            try:
+                return await gate.enter(secret, way.access, visit)
+            finally:
+                self._watch.authenticated(time.perf_counter() - started)
 
     def _admit(self, task: asyncio.Task[Any]) -> None:
         if self._refusing:
@@ -252,16 +311,13 @@ def interruption(call: Call) -> Iterator[None]:
         ) from None
 
 
-def _parsed(parse: Any, behavior: Any) -> Any:
-    """Parses within the call, so that bytes which are no message meet the error table too."""
+def _counted(serialize: Any, traffic: Traffic) -> Any:
+    """The serializer, with what it makes added up."""
 
-    def call(request: bytes, context: Context) -> Any:
-        with Refusals(current_call.get()):
-            try:
-                message = parse(request) if parse else request
-            except DecodeError:
-                raise InvalidRequestError("The request is not the method's message.") from None
-        return behavior(message, context)
+    def call(message: Any) -> bytes:
+        data: bytes = serialize(message) if serialize else message
+        traffic.sent += len(data)
+        return data
 
     return call
 
@@ -285,6 +341,7 @@ def arrival(
     A missing or unfit request id is replaced by a new one.
     """
     request_id, path = "", ""
+    trace: dict[str, str] = {}
     token: str | None = None
     api_key: str | None = None
     for key, value in context.invocation_metadata() or ():
@@ -296,15 +353,20 @@ def arrival(
             token = bearer(value) or token
         elif key == API_KEY_KEY and isinstance(value, str):
             api_key = value.strip() or api_key
+        elif key in _TRACE_KEYS and isinstance(value, str):
+            trace[key] = value
     if not request_id or not _fit(request_id):
         request_id = secrets.token_hex(16)
     wire: Wire = "anthropic" if path.startswith(_ANTHROPIC_PATHS) else "openai"
-    return Call(request_id, bool(path), wire, interrupted, refused=refused), token or api_key
+    call = Call(request_id, bool(path), wire, interrupted, refused=refused, trace=trace)
+    return call, token or api_key
 
 
 def _as(call: Call, principal: Principal) -> Call:
     # `replace` costs four times as much, on every call.
-    return Call(call.request_id, call.rest, call.wire, call.interrupted, principal, call.refused)
+    return Call(
+        call.request_id, call.rest, call.wire, call.interrupted, principal, call.refused, call.trace
+    )
 
 
 def _visit(context: Context, call: Call, method: str, request: object) -> Visit:

@@ -12,6 +12,7 @@ from ailb.openai.v1 import openai_service_pb2 as pb
 from ailb.openai.v1 import openai_service_pb2_grpc as pb_grpc
 from ailb_server.api import errors
 from ailb_server.api.answer_metadata import answer_metadata
+from ailb_server.api.call_watch import told_of
 from ailb_server.api.call_wishes import call_wishes
 from ailb_server.api.completion_wire import parse_completion_request
 from ailb_server.api.edge import REQUEST_ID_KEY, Call, Refusals, current_call, interruption
@@ -82,7 +83,7 @@ class OpenAIService(pb_grpc.OpenAIServiceServicer):
         except Exception as error:
             if not call.rest:
                 raise
-            failure = errors.as_ailb_error(error, call.request_id)
+            failure = told_of(errors.as_ailb_error(error, call.request_id))
         if failure is None:
             return
         if await response.begin(_failed(call, failure)):

@@ -17,9 +17,8 @@ from ailb_server.app.audit import open_audit
 from ailb_server.app.context import open_context
 from ailb_server.app.limits import open_limits
 from ailb_server.app.months import keep_months
-from ailb_server.app.providers import (
-    demo_provider,
-)
+from ailb_server.app.observing import Observing, TracingError, open_observing, watch_store
+from ailb_server.app.providers import demo_provider
 from ailb_server.app.repeats import open_repeats
 from ailb_server.app.routing import OpenRouting, open_routing
 from ailb_server.app.services import access_services, audit_services, core_services, usage_services
@@ -57,6 +56,7 @@ START_ERRORS = (
     PepperError,
     JournalError,
     TlsFileError,
+    TracingError,
 )
 
 _log = logging.getLogger(__name__)
@@ -75,6 +75,8 @@ class Gateway:
         self._catalogue: Catalogue | None = None
         self._access: AccessParts | None = None
         self._tls: ServerTls | None = None
+        self._observing: Observing | None = None
+        self.metrics = Metrics(configuration.settings.module_id, VERSION)
         self.providers: tuple[ProviderSettings, ...] = configuration.providers
 
     async def start(self, *, port: int | None = None) -> int:
@@ -116,8 +118,10 @@ class Gateway:
         # Before anything that takes its time.
         files = server_files(settings)
         self._tls = None if files is None else ServerTls(files)
-        metrics = Metrics(settings.module_id, VERSION)
-        store = await self._open_store()
+        metrics = self.metrics
+        observing = self._observing = open_observing(settings, metrics, self._closing)
+        store = await self._open_store(traced=observing.tracer is not None)
+        watch_store(metrics, store)
         audit = open_audit(settings, store, metrics, self._closing)
         limits = await open_limits(settings, store, LimitMetrics(metrics.registry), self._closing)
         access = self._access = await open_access(
@@ -141,7 +145,7 @@ class Gateway:
             context=context.stage,
             admission=admission,
             pricing=limits.pricing,
-            observer=Observers((metering, usage.callers)),
+            observer=Observers((metering, usage.callers, observing.access_log)),
             cache=repeats.cache,
         )
         chats = repeats.once(pipeline, admission)
@@ -169,9 +173,9 @@ class Gateway:
         await self._keep_fresh(routing.catalogue)
         return routing
 
-    async def _open_store(self) -> Store:
+    async def _open_store(self, *, traced: bool) -> Store:
         settings = self._settings
-        store = Store(self._database_url, size=settings.database_pool_size)
+        store = Store(self._database_url, size=settings.database_pool_size, traced=traced)
         self._closing.push_async_callback(store.close)
         await store.wait_ready(settings.database_connect_timeout_s)
         for name in await migrate(self._database_url, self._migrations):
@@ -198,7 +202,9 @@ class Gateway:
         settings = self._settings
         limit = settings.max_concurrent_requests
         gate = None if self._access is None else self._access.gate
-        server = GrpcServer(Edge(limit, gate, metrics.refused), services, max_calls=limit)
+        watch = None if self._observing is None else self._observing.watch
+        edge = Edge(limit, gate, metrics.refused, metrics.vitals.traffic, watch)
+        server = GrpcServer(edge, services, max_calls=limit)
         credentials = None if self._tls is None else self._tls.credentials()
         bound = await server.start(settings.host, port, credentials)
         self._server = server

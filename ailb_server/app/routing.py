@@ -12,6 +12,7 @@ from ailb_server.app.embedding import (
     open_embedders,
     start_local_embedder,
 )
+from ailb_server.app.observing import watch_routing
 from ailb_server.app.providers import (
     Provider,
     aliases,
@@ -69,11 +70,9 @@ def open_routing(
     defaults = RouterDefaults(settings.routing_strategy, settings.hedge_after_s)
     router = Router(catalogue, ledger, defaults)
     seen = _attempt_seen(metrics, catalogue)
-    pipeline = ChatPipeline(
-        router=router,
-        dispatcher=Dispatcher(providers, ledger, seen, dispatch_rules(settings)),
-        observer=observer,
-    )
+    dispatcher = Dispatcher(providers, ledger, seen, dispatch_rules(settings))
+    watch_routing(metrics, ledger, dispatcher)
+    pipeline = ChatPipeline(router=router, dispatcher=dispatcher, observer=observer)
     return OpenRouting(
         catalogue=catalogue,
         pipeline=pipeline,
@@ -85,7 +84,7 @@ def open_routing(
 
 def _attempt_seen(metrics: Metrics, catalogue: Catalogue) -> AttemptSeen:
     def seen(target: Target, seconds: float, failure: str | None) -> None:
-        metrics.attempt(target, seconds, failure)
+        metrics.requests.attempt(target, seconds, failure)
         if failure == Reason.MODEL_NOT_FOUND:
             catalogue.doubt(target.provider)
 

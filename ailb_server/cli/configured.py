@@ -1,5 +1,6 @@
 """The configuration of a command, or its end."""
 
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 import typer
@@ -22,5 +23,9 @@ def configured(log_format: str) -> "Configuration":
         raise typer.Exit(2) from None
     settings = configuration.settings
     chosen = settings.log_format or log_format
-    logs.configure(settings.log_level, "json" if chosen == "json" else "text")
+    if chosen == "auto":
+        chosen = logs.automatic()
+    # Not by the server's own module: that is all of the server.
+    fields = {"module_id": settings.module_id, "version": metadata.version("ailb-server")}
+    logs.configure(settings.log_level, "json" if chosen == "json" else "text", fields)
     return configuration

@@ -43,7 +43,7 @@ def serve() -> None:
     """Runs the gateway alone, for production: Postgres from DATABASE_URL, Envoy beside it."""
     from ailb_server.cli.serve import run
 
-    _run(run(configured("json")))
+    _run(run(configured("auto")))
 
 
 @app.command()

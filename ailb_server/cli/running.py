@@ -2,22 +2,31 @@
 
 import asyncio
 import gc
+import logging
 import signal
 from collections.abc import Awaitable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from ailb_server.telemetry import logs
+
 T = TypeVar("T")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_LOUDER = signal.SIGUSR1
+_DEBUG = "debug"
+
+_log = logging.getLogger(__name__)
 
 
 class Signals:
-    """SIGINT and SIGTERM as events: the first sets `end`, the second `now`."""
+    """SIGINT and SIGTERM as events: the first sets `end`, the second `now`. SIGUSR1 switches the
+    level of log lines."""
 
     def __init__(self) -> None:
         self.end = asyncio.Event()
         self.now = asyncio.Event()
+        self._usual_level = "info"
 
     @contextmanager
     def caught(self) -> Iterator[None]:
@@ -25,11 +34,21 @@ class Signals:
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._received)
+        loop.add_signal_handler(_LOUDER, self._switch_level)
         try:
             yield
         finally:
-            for number in _SIGNALS:
+            for number in (*_SIGNALS, _LOUDER):
                 loop.remove_signal_handler(number)
+
+    def _switch_level(self) -> None:
+        """To `debug` and, with the next one, back."""
+        now = logs.level()
+        if now != _DEBUG:
+            self._usual_level = now
+        chosen = self._usual_level if now == _DEBUG else _DEBUG
+        logs.set_level(chosen)
+        _log.warning("log level is now %s", chosen)
 
     def _received(self) -> None:
         (self.now if self.end.is_set() else self.end).set()

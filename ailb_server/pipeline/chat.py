@@ -13,8 +13,9 @@ from ailb_server.domain.target import Target
 from ailb_server.pipeline.admission import OpenAdmission
 from ailb_server.pipeline.caching import Look, NoCache, ResponseCache
 from ailb_server.pipeline.context import ContextStage, Prepared, remembered, sourced
+from ailb_server.pipeline.phases import Phase, phased
 from ailb_server.pipeline.reckoning import Reckoning
-from ailb_server.pipeline.record import ChatObserver, record_of, recorded
+from ailb_server.pipeline.record import ChatObserver, ChatRecord, record_of, recorded
 from ailb_server.pipeline.wishes import NO_WISHES, CallWishes
 from ailb_server.routing.dispatcher import Answer, Dispatcher
 from ailb_server.routing.facts import RequestFacts
@@ -78,12 +79,14 @@ class ChatPipeline:
         with recorded(record, self.observer) as started:
             # Before the look-up: who may not use a model need not learn whether there is one.
             wishes.who.require_model(request.model)
-            admitted = await self.admission.admit(wishes.who, request)
+            admitting = self.admission.admit(wishes.who, request)
+            admitted = await phased(record, "admission", admitting)
             reckoning = Reckoning(record, admitted, self.observer, self.pricing)
             try:
-                prepared = await self.context.prepare(request, wishes)
+                preparing = self.context.prepare(request, wishes)
+                prepared = await phased(record, "context", preparing)
                 look = await self.cache.look(prepared, wishes) if wishes.asks_cache else None
-                opening, facts = self._opening(prepared.request, wishes, look)
+                opening, facts = self._opening(record, prepared.request, wishes, look)
                 async with opening as answer:
                     record.first_token_s = time.perf_counter() - started
                     record.overhead_s = max(0.0, record.first_token_s - answer.waited_s)
@@ -102,12 +105,14 @@ class ChatPipeline:
                 reckoning.settle()
 
     def _opening(
-        self, request: ChatRequest, wishes: CallWishes, look: Look | None
+        self, record: ChatRecord, request: ChatRequest, wishes: CallWishes, look: Look | None
     ) -> tuple[AbstractAsyncContextManager[Answer], RequestFacts | None]:
         """The cache's answer, else a provider's, which has facts."""
         if look is not None and look.answer is not None:
             return nullcontext(look.answer), None
-        plan = self.router.plan(request, wishes.strategy)
+        with Phase(record, "routing"):
+            plan = self.router.plan(request, wishes.strategy)
+        record.decision = plan.decision
         return self.dispatcher.open(plan, request, wishes.time_left_s), plan.facts
 
     def _chunks(

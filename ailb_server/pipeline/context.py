@@ -24,6 +24,7 @@ from ailb_server.pipeline.knowledge_fields import knowledge_query
 from ailb_server.pipeline.sources import ends, with_sources
 from ailb_server.pipeline.tally import Tally
 from ailb_server.pipeline.wishes import CallWishes
+from ailb_server.telemetry.tracing import Within
 
 # The last events of a stream in OpenAI's and in Anthropic's format. Only where a line begins: a
 # model may say the same words in the middle of its answer.
@@ -45,15 +46,15 @@ class Remembering:
         if self._done or self.tally.empty:
             return
         self._done = True
-        await self.memory.remember(
-            Exchange(
-                self.wishes.who,
-                self.session_id,
-                self.wishes.request_id,
-                request,
-                self.tally.said(target),
-            )
+        exchange = Exchange(
+            self.wishes.who,
+            self.session_id,
+            self.wishes.request_id,
+            request,
+            self.tally.said(target),
         )
+        with Within("remember"):
+            await self.memory.remember(exchange)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +118,15 @@ class ContextStage:
     ) -> Recalled:
         if self.memory is None or session_id is None:
             return Recalled()
-        return await self.memory.recall(wishes.who, session_id, request)
+        with Within("memory"):
+            return await self.memory.recall(wishes.who, session_id, request)
 
     async def _retrieved(self, query: KnowledgeQuery | None, wishes: CallWishes) -> Retrieved:
         if self.knowledge is None or query is None:
             return Retrieved()
         wishes.who.require_collection(query.collection, param="rag_collection")
-        return await self.knowledge.retrieve(wishes.who, query)
+        with Within("rag"):
+            return await self.knowledge.retrieve(wishes.who, query)
 
     def _remembering(self, session_id: str | None, wishes: CallWishes) -> Remembering | None:
         if self.memory is None or session_id is None:

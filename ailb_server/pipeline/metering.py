@@ -8,11 +8,12 @@ class Metering:
     """A `ChatObserver` that counts."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+        self._metrics = metrics.requests
+        self._vitals = metrics.vitals
 
-    def chat_started(self) -> None:
+    def chat_started(self, record: ChatRecord) -> None:
         """See `ChatObserver`."""
-        self._metrics.active.inc()
+        self._vitals.began(stream=record.stream)
 
     def chat_answered(self, record: ChatRecord) -> None:
         """See `ChatObserver`."""
@@ -22,13 +23,16 @@ class Metering:
         # What is given again is no provider's work.
         target = None if record.served_from else record.target
         metrics = self._metrics
-        metrics.active.dec()
+        self._vitals.ended(record.outcome, record.total_s, stream=record.stream)
         metrics.ended(target, record.outcome, record.total_s)
+        metrics.phases(record.phases)
         if record.overhead_s is not None:
             metrics.overhead(record.overhead_s)
         if target is None:
             return
         if record.stream and record.first_token_s is not None:
             metrics.first_token(target, record.first_token_s)
+        if record.pauses is not None:
+            metrics.pauses(target, record.pauses)
         if record.usage is not None:
             metrics.used(target, record.usage, record.cost_micro_dollars or 0)

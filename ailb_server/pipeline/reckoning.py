@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 
 from ailb_server.domain.admission import Admitted
 from ailb_server.domain.chat import ChatChunk, TokenUsage
+from ailb_server.pipeline.answer_span import answered
 from ailb_server.pipeline.context import is_last
 from ailb_server.pipeline.record import ChatObserver, ChatRecord
 from ailb_server.routing.dispatcher import Answer
 from ailb_server.routing.facts import BYTES_PER_TOKEN, RequestFacts
 from ailb_server.spend.reservation import Pricing
+from ailb_server.telemetry.tracing import Within
 
 
 @dataclass(slots=True)
@@ -59,6 +61,8 @@ class Reckoning:
         cost = self.pricing.cost_if_known(usage, self._answer.target.price)
         record.cost_micro_dollars = cost
         self._answer.used(usage, cost, whole=record.whole)
+        if self._answer.span is not None:
+            self._answer.span.tell(answered(record, self._answer))
 
     def settle(self) -> None:
         """It is over, in whatever way. May be repeated.
@@ -69,12 +73,13 @@ class Reckoning:
         if self._settled:
             return
         self._settled = True
-        self.tell()
-        record = self.record
-        if record.served_from:
-            # What the answer tells of tokens was paid for by the request that got it first.
-            record.usage, record.cost_micro_dollars = TokenUsage(), 0
-        record.settlements = self.admitted.settle(record.target, record.usage)
+        with Within("settle"):
+            self.tell()
+            record = self.record
+            if record.served_from:
+                # What the answer tells of tokens was paid for by the request that got it first.
+                record.usage, record.cost_micro_dollars = TokenUsage(), 0
+            record.settlements = self.admitted.settle(record.target, record.usage)
 
     def _usage(self, answer: Answer, facts: RequestFacts) -> TokenUsage:
         """What was seen is owed, though its provider did not come to tell how much it was."""

@@ -13,6 +13,9 @@ from ailb_server.domain.limits import Settlement
 from ailb_server.domain.principal import ANYONE, Principal
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.wishes import CallWishes
+from ailb_server.routing.decisions import Decision
+from ailb_server.telemetry.instruments import Buckets
+from ailb_server.telemetry.request_metrics import PAUSE_SECONDS
 
 
 @dataclass(slots=True)
@@ -26,7 +29,8 @@ class ChatRecord:
     `model_answered` and `finish_reason` are the provider's words, empty if it said none, and of the
     first choice. `settlements`: what its row in the usage ledger tells budgets. `booked`: the
     ledger has it. `served_from`: `cache`, or `replay` (of what an Idempotency-Key had been
-    answered), if no provider was asked; empty else.
+    answered), if no provider was asked; empty else. `phases` are what phases before the request was
+    sent on took, by name; `pauses` those within a stream; `decision` is how it was routed.
     """
 
     model_asked: str
@@ -51,10 +55,16 @@ class ChatRecord:
     settlements: Sequence[Settlement] = ()
     booked: bool = False
     served_from: str = ""
+    decision: Decision | None = None
+    phases: dict[str, float] = field(default_factory=dict)
+    pauses: Buckets | None = None
+    _seen_at: float = 0.0
 
     def saw(self, chunk: ChatChunk) -> None:
         """Notes what a piece of the answer tells of it."""
         self.usage = chunk.usage or self.usage
+        if self.stream:
+            self._pause()
         self.events += len(chunk.events)
         for event in chunk.events:
             if not self.model_answered and isinstance(model := event.get("model"), str):
@@ -62,6 +72,15 @@ class ChatRecord:
             choices = event.get("choices")
             if isinstance(choices, list) and choices:
                 self.finish_reason = _finish(choices) or self.finish_reason
+
+    def _pause(self) -> None:
+        # Once for each of the provider's writes: half a microsecond, where a metric takes several.
+        now = time.perf_counter()
+        if self._seen_at:
+            if self.pauses is None:
+                self.pauses = Buckets(PAUSE_SECONDS)
+            self.pauses.observe(now - self._seen_at)
+        self._seen_at = now
 
 
 def record_of(request: ChatRequest, wishes: CallWishes) -> ChatRecord:
@@ -81,7 +100,7 @@ def record_of(request: ChatRequest, wishes: CallWishes) -> ChatRecord:
 def recorded(record: ChatRecord, observer: "ChatObserver") -> Iterator[float]:
     """Around a chat: tells the observer of its beginning, and of its end, in whatever way."""
     started = time.perf_counter()
-    observer.chat_started()
+    observer.chat_started(record)
     try:
         yield started
     except AilbError as error:
@@ -101,7 +120,7 @@ def recorded(record: ChatRecord, observer: "ChatObserver") -> Iterator[float]:
 class ChatObserver(Protocol):
     """Who is told of each chat."""
 
-    def chat_started(self) -> None:
+    def chat_started(self, record: ChatRecord) -> None:
         """A chat enters."""
         ...
 
@@ -122,10 +141,10 @@ class Observers:
 
     observers: Sequence[ChatObserver]
 
-    def chat_started(self) -> None:
+    def chat_started(self, record: ChatRecord) -> None:
         """See `ChatObserver`."""
         for observer in self.observers:
-            observer.chat_started()
+            observer.chat_started(record)
 
     def chat_answered(self, record: ChatRecord) -> None:
         """See `ChatObserver`."""

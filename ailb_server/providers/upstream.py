@@ -18,6 +18,7 @@ from ailb_server.domain.errors import (
 from ailb_server.providers.http_connection import BrokenError, Connection, MalformedError
 from ailb_server.providers.http_head import UnfitHeaderError, request_head
 from ailb_server.providers.http_pool import ConnectError, ConnectionPool, ConnectTimeoutError
+from ailb_server.telemetry import tracing
 
 MAX_BODY_BYTES = 48 * 1024 * 1024
 _DRAIN_S = 0.5
@@ -188,7 +189,7 @@ class _Exchange:
         limit = started + min(timeouts.first_token_s, timeouts.total_s)
         body = sent.body
         length = None if body is None else len(body)
-        head = request_head(sent.method, sent.url, sent.headers, length)
+        head = request_head(sent.method, sent.url, _traced(sent.headers, sent.url), length)
         pool = self._pool = upstream.pool(sent.url)
         connection = pool.kept()
         if connection is None:
@@ -208,6 +209,16 @@ class _Exchange:
         """A kept connection was closed before any byte of the answer."""
         kept = self._connection is not None and self._connection.answers > 1
         return kept and isinstance(error, BrokenError) and error.unread
+
+
+def _traced(headers: Mapping[str, str], url: URL) -> Mapping[str, str]:
+    """The headers and, within a trace, those that let the provider go on with it."""
+    span = tracing.current.get()
+    if span is None:
+        return headers
+    span.tell({"server.address": url.host or "", "server.port": url.port or 0})
+    # The template is every request's.
+    return {**headers, **span.headers()}
 
 
 def failure(provider: str, error: Exception) -> UpstreamError:

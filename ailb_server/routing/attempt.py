@@ -18,6 +18,7 @@ from ailb_server.routing.breaker import Ticket
 from ailb_server.routing.facts import RequestFacts
 from ailb_server.routing.limits import Entry
 from ailb_server.routing.seat import Seat
+from ailb_server.telemetry.tracing import Span
 
 _LEFT = (asyncio.CancelledError, GeneratorExit)
 
@@ -57,6 +58,7 @@ class Attempt:
         "blame",
         "overtaken",
         "seat",
+        "span",
         "started",
     )
 
@@ -82,6 +84,8 @@ class Attempt:
         # Whether it was abandoned because a target that was asked later is faster.
         self.overtaken = False
         self._lost = False
+        # The attempt's, if the request is traced; it ends after the attempt.
+        self.span: Span | None = None
 
     def __enter__(self) -> Self:
         now, seat, state = self._clocks.clock(), self.seat, self.seat.state

@@ -25,6 +25,8 @@ from ailb_server.routing.queueing import Queue
 from ailb_server.routing.race import Opened, Opening, first_answer
 from ailb_server.routing.router import Plan
 from ailb_server.routing.seat import Seat
+from ailb_server.routing.spans import attempt_span
+from ailb_server.telemetry.tracing import Span, made_current
 
 # Tells of each attempt's first chunk or failure: the target, seconds, and the reason of a failure.
 AttemptSeen = Callable[[Target, float, str | None], None]
@@ -58,6 +60,7 @@ class Answer:
     waited_s: float
     used: Used
     ignored: tuple[str, ...] = ()
+    span: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,11 @@ class Dispatcher:
         self._budget = budget or RetryBudget(clock=ledger.clock)
         self._queue = Queue(self._rules.queue_places)
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for providers' rate limits."""
+        return self._queue.waiting
+
     @asynccontextmanager
     async def open(
         self, plan: Plan, request: ChatRequest, time_left_s: float | None = None
@@ -112,8 +120,8 @@ class Dispatcher:
             if loop_now - attempt.waited_s() - started > _LATE_S:
                 rest = await stack.enter_async_context(aclosing(_bounded(rest, course.deadline)))
             waited_s = loop_now - started
-            target = attempt.seat.target
-            yield Answer(target, begun.first, rest, waited_s, attempt.used, answer.ignored)
+            target, span = attempt.seat.target, attempt.span
+            yield Answer(target, begun.first, rest, waited_s, attempt.used, answer.ignored, span)
 
     def _course(
         self, plan: Plan, request: ChatRequest, started: float, time_left_s: float | None
@@ -219,12 +227,14 @@ class Dispatcher:
         attempt = self._ledger.attempt(seat, course.plan.facts, last_resort=last_resort)
         target = seat.target
         async with AsyncExitStack() as stack:
+            attempt.span = stack.enter_context(attempt_span(course.request, target))
             stack.enter_context(attempt)
             try:
                 provider = self._providers[target.provider]
                 opening = opened(provider, course.request, target.model)
-                answer = await stack.enter_async_context(opening)
-                first = await anext(answer.chunks, None)
+                with made_current(attempt.span):
+                    answer = await stack.enter_async_context(opening)
+                    first = await anext(answer.chunks, None)
                 if first is None:
                     raise UpstreamUnavailableError(
                         "The provider's answer is empty.", provider=target.provider

@@ -1,7 +1,7 @@
 """What this instance has seen of every target."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ailb_server.domain.target import Target
@@ -87,6 +87,10 @@ class Ledger:
     def by_provider(self, provider: str) -> Mapping[str, TargetState]:
         """The states of a provider's known models, by model."""
         return {model: s for (name, model), s in self._states.items() if name == provider}
+
+    def states(self) -> Iterable[tuple[tuple[str, str], TargetState]]:
+        """Every known target, by provider and model, with its state, which is live."""
+        return tuple(self._states.items())
 
     def forget_except(self, targets: set[tuple[str, str]]) -> None:
         """Drops idle targets that a new routing table no longer has."""

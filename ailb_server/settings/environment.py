@@ -12,6 +12,7 @@ from ailb_server.settings.header_text import header_value
 from ailb_server.settings.loopback import is_loopback
 from ailb_server.settings.providers import MAX_PRICE_MICRO_DOLLARS, ContextTokens, Strategy
 from ailb_server.settings.repeats import RepeatSettings
+from ailb_server.settings.telemetry import TelemetrySettings
 from ailb_server.settings.transport import ANY_ORIGIN, TransportSettings
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -25,7 +26,7 @@ MIN_SECRET = 24
 _PATH = re.compile(r"[/~.\\]|[A-Za-z]:[/\\]")
 
 
-class Settings(TransportSettings, RepeatSettings):
+class Settings(TransportSettings, RepeatSettings, TelemetrySettings):
     """Every setting. A variable is named as the field, in capitals; an empty one is not set."""
 
     model_config = SettingsConfigDict(
@@ -49,10 +50,13 @@ class Settings(TransportSettings, RepeatSettings):
         description="This instance's name in status, metrics and logs.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Log lines below this level are dropped."
+        "info",
+        description="Log lines below this level are dropped. SIGUSR1 switches to `debug` and back.",
     )
-    log_format: Literal["json", "text"] | None = Field(
-        None, description="Default: `text` for `ailb up`, `json` for `ailb serve`."
+    log_format: Literal["auto", "json", "text"] | None = Field(
+        None,
+        description="`auto` is text for a terminal, else JSON. Default: `auto` for `ailb serve`,"
+        " `text` for every other command.",
     )
     ailb_config: Path | None = Field(
         None,

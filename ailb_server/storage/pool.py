@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -16,6 +17,7 @@ from ailb_server.storage.outage import (
     StoreUnavailableError,
     storage_unavailable,
 )
+from ailb_server.storage.spans import statement_seen
 
 __all__ = ["Store", "StoreUnavailableError"]
 
@@ -28,13 +30,22 @@ SELECT nspname FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace
 """
 
 
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """Connections that are used and that are not, and how many wait for one."""
+
+    used: int
+    idle: int
+    waiting: int
+
+
 class Store:
     """`size` connections to the Postgres at `dsn`, opened once and kept.
 
     A connection is handed on without the usual reset query, so whoever uses one must not change
     its session (SET, LISTEN, advisory locks outside transactions); an open transaction is rolled
     back. `acquire_timeout_s` bounds the wait for a free connection, `statement_timeout_s` each
-    statement.
+    statement. `traced`: statements become spans of the traces that they are within.
     """
 
     def __init__(
@@ -45,7 +56,10 @@ class Store:
         acquire_timeout_s: float = 5.0,
         statement_timeout_s: float = 10.0,
         backoff: Backoff | None = None,
+        traced: bool = False,
     ) -> None:
+        self._traced = traced
+        self._asked = 0
         self._dsn = dsn
         self._size = size
         self._acquire_timeout_s = acquire_timeout_s
@@ -102,6 +116,7 @@ class Store:
         when none is free in time. Faults of a statement stay asyncpg's errors.
         """
         pool = self.pool
+        self._asked += 1
         try:
             async with pool.acquire(timeout=self._acquire_timeout_s) as connection:
                 with _closed_is_an_outage(connection):
@@ -112,6 +127,15 @@ class Store:
             if pool.is_closing():
                 raise storage_unavailable() from error
             raise
+        finally:
+            self._asked -= 1
+
+    def use(self) -> PoolUse:
+        """As it is now."""
+        if self._pool is None:
+            return PoolUse(0, 0, 0)
+        size, idle = self._pool.get_size(), self._pool.get_idle_size()
+        return PoolUse(size - idle, idle, max(0, self._asked - (size - idle)))
 
     async def _touch(self) -> None:
         connection = await asyncpg.connect(self._dsn, timeout=_CONNECT_TIMEOUT_S)
@@ -126,7 +150,7 @@ class Store:
             init_size=0,
             max_size=self._size,
             max_inactive_connection_lifetime=0,
-            init=_prepare,
+            init=self._prepare,
             reset=_keep_session,
             timeout=_CONNECT_TIMEOUT_S,
             # Postgres ends a long statement itself; this is for a network that went silent.
@@ -150,6 +174,11 @@ class Store:
             pool.terminate()
             raise
         return pool
+
+    async def _prepare(self, connection: asyncpg.Connection) -> None:
+        await _prepare(connection)
+        if self._traced:
+            connection.add_query_logger(statement_seen)
 
     async def _fill(self, pool: asyncpg.Pool) -> None:
         acquiring = (pool.acquire(timeout=_CONNECT_TIMEOUT_S) for _ in range(self._size))

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ailb_server.domain.api_key import Actor
+from ailb_server.domain.audit import Actor
 from ailb_server.domain.errors import InvalidRequestError, NotFoundError
 from ailb_server.domain.rate_limit import KeptRateLimit, LimitTarget, RateLimit, TargetKind
 from ailb_server.storage.connection import Connection, Row

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from docs.generator import compatibility, decisions, env_example, errors, settings
+from docs.generator import compatibility, decisions, env_example, errors, metrics, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,6 +18,7 @@ def documents() -> dict[Path, str]:
         ROOT / ".env.example": env_example.text(),
         docs / "configuration.md": _filled(docs / "configuration.md", settings.regions(docs)),
         docs / "compatibility.md": _filled(docs / "compatibility.md", compatibility.regions()),
+        docs / "metrics.md": _filled(docs / "metrics.md", metrics.regions()),
         docs / "errors.md": _filled(docs / "errors.md", errors.regions(ROOT)),
         docs / "decisions" / "README.md": _filled(
             docs / "decisions" / "README.md", decisions.regions(docs / "decisions")

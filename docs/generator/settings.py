@@ -17,6 +17,7 @@ from docs.generator.schema import Schema, default, table, takes
 
 # The first field of each section, in the order of the document.
 _SECTIONS = {
+    "access_log_sample": "Access log and traces",
     "host": "Addresses, names, logs",
     "require_api_key": "Callers and their keys",
     "tls_cert_file": "TLS, browsers, load balancers, signatures",

@@ -27,6 +27,7 @@ from ailb.v1 import health_pb2 as ailb_health
 from ailb_server.demo.server import DemoServer
 from ailb_server.local.postgres import EmbeddedPostgres
 from ailb_server.settings import ProviderSettings
+from ailb_server.telemetry.every_metric import every_metric
 from tests.support.stack import Stack, eventually, free_port
 
 CHAT = "/v1/chat/completions"
@@ -143,7 +144,8 @@ async def test_metrics_count_what_happened(stack: Stack) -> None:
         before = samples(await _metrics(http))
         async with http.post(CHAT, json=BODY) as response:
             usage = (await response.json())["usage"]
-        async with http.post(CHAT, json={**BODY, "stream": True}) as response:
+        paused = {**BODY, "stream": True, "demo": {"chunk_ms": 5}}
+        async with http.post(CHAT, json=paused) as response:
             await response.read()
         async with http.post(CHAT, json={**BODY, "demo": {"status": 500}}) as response:
             await response.read()
@@ -158,10 +160,30 @@ async def test_metrics_count_what_happened(stack: Stack) -> None:
     assert grown("ailb_tokens_total", **target, kind="prompt") == 2 * usage["prompt_tokens"]
     assert grown("ailb_tokens_total", **target, kind="completion") == 2 * usage["completion_tokens"]
     assert grown("ailb_upstream_failures_total", **target, reason="upstream_unavailable") == 1
-    assert grown("ailb_upstream_first_chunk_seconds_count", **target) == 2
-    assert grown("ailb_time_to_first_token_seconds_count", **target) == 1
+    provider = {"provider": "openai"}
+    assert grown("ailb_upstream_first_chunk_seconds_count", **provider) == 2
+    assert grown("ailb_time_to_first_token_seconds_count", **provider) == 1
+    assert grown("ailb_model_request_seconds_count", **target) == 2
+    assert grown("ailb_between_tokens_seconds_count", **provider) > 0
+    for phase in ("admission", "context", "routing"):
+        assert grown("ailb_phase_seconds_count", phase=phase) == 3
+    assert after[("ailb_target_breaker_state", frozenset(target.items()))] == 0
+    assert after[("ailb_store_connections", frozenset({("state", "idle")}))] > 0
+    assert grown("ailb_received_bytes_total") > 0
+    assert grown("ailb_sent_bytes_total") > 0
     assert grown("ailb_overhead_seconds_count") == 2
     assert after[("ailb_active_chats", frozenset())] == 0
+
+
+async def test_metrics_are_those_that_are_documented(stack: Stack) -> None:
+    async with aiohttp.ClientSession(stack.rest) as http:
+        text = await _metrics(http)
+    told = {
+        family.name + ("_total" if family.type == "counter" else ""): family.type
+        for family in text_string_to_metric_families(text)
+        if family.name.startswith("ailb_")
+    }
+    assert told == {spec.name: spec.type for spec in every_metric()}
 
 
 async def test_what_is_refused_before_a_chat_begins_is_counted(stack: Stack) -> None:

@@ -84,8 +84,9 @@ def test_envoy_accepts_the_configuration_of_the_image(tmp_path: Path) -> None:
 
 
 def test_the_services() -> None:
-    assert SERVICES.keys() == {"ailb", "envoy", "postgres", "ollama", "prometheus"}
-    assert {name for name, s in SERVICES.items() if "profiles" in s} == {"ollama", "prometheus"}
+    extra = {"ollama", "prometheus", "grafana"}
+    assert SERVICES.keys() == {"ailb", "envoy", "postgres", *extra}
+    assert {name for name, s in SERVICES.items() if "profiles" in s} == extra
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -118,7 +119,7 @@ def test_the_servers_variables_exist() -> None:
 
 def test_dependencies_volumes_and_configs_exist() -> None:
     for service in SERVICES.values():
-        assert service.get("depends_on", {}).keys() <= SERVICES.keys()
+        assert set(service.get("depends_on", ())) <= SERVICES.keys()
         volumes = {str(volume).partition(":")[0] for volume in service.get("volumes", ())}
         assert volumes <= COMPOSE["volumes"].keys()
         assert {c["source"] for c in service.get("configs", ())} <= COMPOSE["configs"].keys()
@@ -133,7 +134,8 @@ def test_a_stop_leaves_time_to_drain() -> None:
 
 
 def test_prometheus_asks_where_the_server_tells() -> None:
-    config = yaml.safe_load(COMPOSE["configs"]["prometheus"]["content"])
+    path = REPOSITORY / COMPOSE["configs"]["prometheus"]["file"]
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
     (found,) = config["scrape_configs"][0]["dns_sd_configs"]
     assert found["names"] == ["ailb"]
     assert str(found["port"]) == SERVICES["ailb"]["environment"]["METRICS_PORT"]

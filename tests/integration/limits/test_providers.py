@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from ailb_server.domain.api_key import Actor
+from ailb_server.domain.audit import Actor
 from ailb_server.domain.rate_limit import RateLimit
 from ailb_server.pipeline.provider_limits import SharedProviders
 from ailb_server.routing.limits import Entry, Gate, ProviderLimits

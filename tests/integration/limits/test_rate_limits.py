@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from ailb_server.domain.api_key import Actor
+from ailb_server.domain.audit import Actor
 from ailb_server.domain.errors import (
     AilbError,
     InvalidRequestError,

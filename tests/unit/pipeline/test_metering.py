@@ -13,7 +13,7 @@ _LABELS = {"provider": "p", "model": "m"}
 def _metered(record: ChatRecord) -> Metrics:
     metrics = Metrics("ailb-1", "0")
     metering = Metering(metrics)
-    metering.chat_started()
+    metering.chat_started(record)
     assert metrics.registry.get_sample_value("ailb_active_chats") == 1
     metering.chat_finished(record)
     assert metrics.registry.get_sample_value("ailb_active_chats") == 0
@@ -41,9 +41,11 @@ def test_an_answer_counts_tokens_cost_and_times() -> None:
     assert _value(metrics, "ailb_tokens_total", kind="prompt") == 10
     assert _value(metrics, "ailb_tokens_total", kind="cached") == 4
     assert _value(metrics, "ailb_tokens_total", kind="reasoning") is None
-    assert _value(metrics, "ailb_cost_micro_dollars_total") == 60
-    assert _value(metrics, "ailb_time_to_first_token_seconds_count") == 1
-    assert _value(metrics, "ailb_request_seconds_count") == 1
+    assert _value(metrics, "ailb_cost_dollars_total") == 60 / 1_000_000
+    by_provider = {"provider": "p"}
+    for name in ("ailb_time_to_first_token_seconds_count", "ailb_request_seconds_count"):
+        assert metrics.registry.get_sample_value(name, by_provider) == 1
+    assert _value(metrics, "ailb_model_request_seconds_count") == 1
     assert metrics.registry.get_sample_value("ailb_overhead_seconds_count") == 1
 
 
@@ -54,7 +56,7 @@ def test_an_answer_at_once_has_no_time_to_first_token() -> None:
 
 def test_a_model_without_a_price_costs_nothing() -> None:
     metrics = _metered(ChatRecord("m", stream=False, target=_TARGET, usage=TokenUsage(prompt=1)))
-    assert _value(metrics, "ailb_cost_micro_dollars_total") is None
+    assert _value(metrics, "ailb_cost_dollars_total") is None
 
 
 def test_a_chat_that_reached_no_target_is_counted_too() -> None:

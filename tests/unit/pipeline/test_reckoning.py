@@ -102,7 +102,7 @@ async def test_all_are_told_the_same_and_once(says: Says, estimated: bool) -> No
     assert (record.cost_micro_dollars, run.totals.cost_micro_dollars) == (cost, cost)
     assert run.totals.usage == usage
     assert run.counted("tokens", kind="completion") == usage.completion
-    assert run.counted("cost_micro_dollars") == cost
+    assert run.counted("cost_dollars") == cost / 1_000_000
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -175,4 +175,4 @@ async def test_a_model_without_a_price_costs_what_the_setting_says(
     assert run.usage == TokenUsage(10, 5)
     assert run.record.cost_micro_dollars == cost
     assert run.totals.cost_micro_dollars == (cost or 0)
-    assert run.counted("cost_micro_dollars") == cost
+    assert run.counted("cost_dollars") == (cost / 1_000_000 if cost else None)

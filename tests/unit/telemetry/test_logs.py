@@ -63,9 +63,18 @@ def log_format(request: pytest.FixtureRequest) -> Iterator[logs.LogFormat]:
     before = (root.level, own.level, list(root.handlers))
     chosen: logs.LogFormat = request.param
     yield chosen
+    for handler in set(root.handlers) - set(before[2]):
+        handler.close()
     root.setLevel(before[0])
     own.setLevel(before[1])
     root.handlers = before[2]
+
+
+def _told(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was written, once the thread that writes is done."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    return capsys.readouterr().err
 
 
 def test_the_level_is_for_our_own_lines(
@@ -76,7 +85,7 @@ def test_the_level_is_for_our_own_lines(
     logging.getLogger("ailb_server_of_another").info("not ours")
     logging.getLogger("asyncio").warning("theirs, serious")
     logging.getLogger("asyncio").info("theirs")
-    lines = capsys.readouterr().err.splitlines()
+    lines = _told(capsys).splitlines()
     assert [line.startswith("{") for line in lines] == [log_format == "json"] * 2
     assert "ours" in lines[0]
     assert "serious" in lines[1]
@@ -88,7 +97,63 @@ def test_errors_only_means_everybodys(
     logs.configure("error", log_format)
     logging.getLogger("ailb_server.some.module").warning("ours")
     logging.getLogger("asyncio").warning("theirs")
-    assert capsys.readouterr().err == ""
+    assert _told(capsys) == ""
+
+
+def test_the_level_changes_while_it_runs(
+    log_format: logs.LogFormat, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("warning", log_format)
+    log = logging.getLogger("ailb_server.some.module")
+    log.info("quiet")
+    logs.set_level("debug")
+    assert logs.level() == "debug"
+    log.debug("loud")
+    logging.getLogger("asyncio").debug("theirs")
+    logs.set_level("error")
+    log.warning("quiet again")
+    told = _told(capsys)
+    assert "loud" in told
+    assert "quiet" not in told
+    assert "theirs" not in told
+    with pytest.raises(ValueError, match="debug, info, warning, error"):
+        logs.set_level("verbose")
+
+
+def test_a_line_has_its_own_fields_and_those_of_the_instance(
+    log_format: logs.LogFormat, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("info", log_format, {"module_id": "ailb-7", "version": "1"})
+    told = {"fields": {"status": 200, "model": "m\n", "absent": None}}
+    logging.getLogger("ailb_server.x").info("call", extra=told)
+    (line,) = _told(capsys).splitlines() if log_format == "json" else (_told(capsys),)
+    if log_format == "json":
+        found = orjson.loads(line)
+        assert found.pop("time")
+        assert found == {
+            "level": "info",
+            "logger": "ailb_server.x",
+            "message": "call",
+            "status": 200,
+            "model": "m\n",
+            "module_id": "ailb-7",
+            "version": "1",
+        }
+    else:
+        assert "ailb_server.x: call status=200 model=" in line
+
+
+def test_a_line_is_of_the_request_that_told_it(
+    log_format: logs.LogFormat, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("info", log_format)
+    token = logs.request_id.set("r-9")
+    logging.getLogger("ailb_server.x").info("within")
+    logs.request_id.reset(token)
+    logging.getLogger("ailb_server.x").info("without")
+    within, without = _told(capsys).splitlines()
+    assert ("r-9" in within) == (log_format == "json")
+    assert "r-9" not in without
 
 
 @pytest.mark.parametrize("their_own", [False, True])
@@ -108,9 +173,9 @@ async def test_no_line_holds_a_key_however_much_is_logged(
     finally:
         for name, logger in chatty.items():
             logger.setLevel(before[name])
-    told = capsys.readouterr()
-    assert KEY not in told.err + told.out
-    assert "x-team-secret" not in told.err + told.out
+    told = _told(capsys)
+    assert KEY not in told
+    assert "x-team-secret" not in told
 
 
 async def _call_providers() -> None:

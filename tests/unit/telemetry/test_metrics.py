@@ -5,7 +5,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ailb_server.domain.chat import TokenUsage
 from ailb_server.domain.target import Target
-from ailb_server.telemetry.metrics import CONTENT_TYPE, MAX_TARGET_LABELS, Metrics
+from ailb_server.telemetry.metrics import CONTENT_TYPE, Metrics
+from ailb_server.telemetry.request_metrics import MAX_TARGET_LABELS
 
 
 def _families(metrics: Metrics) -> dict[str, Metric]:
@@ -16,12 +17,12 @@ def _families(metrics: Metrics) -> dict[str, Metric]:
 def test_the_exposition_parses_and_says_what_was_told() -> None:
     metrics = Metrics("ailb-7", "1.2.3")
     target = Target("p", 'vendor/m:"1"\\\n')
-    metrics.attempt(target, 0.2, None)
-    metrics.attempt(target, 0.2, "UPSTREAM_TIMEOUT")
-    metrics.ended(target, "ok", 1.5)
-    metrics.first_token(target, 0.3)
-    metrics.overhead(0.0004)
-    metrics.used(target, TokenUsage(prompt=5), 12)
+    metrics.requests.attempt(target, 0.2, None)
+    metrics.requests.attempt(target, 0.2, "UPSTREAM_TIMEOUT")
+    metrics.requests.ended(target, "ok", 1.5)
+    metrics.requests.first_token(target, 0.3)
+    metrics.requests.overhead(0.0004)
+    metrics.requests.used(target, TokenUsage(prompt=5), 12)
     families = _families(metrics)
     labels = {"provider": "p", "model": target.model}
 
@@ -38,7 +39,7 @@ def test_the_exposition_parses_and_says_what_was_told() -> None:
     assert (
         samples("ailb_upstream_first_chunk_seconds")["ailb_upstream_first_chunk_seconds_count"] == 1
     )
-    assert samples("ailb_cost_micro_dollars")["ailb_cost_micro_dollars_total"] == 12
+    assert samples("ailb_cost_dollars")["ailb_cost_dollars_total"] == 12 / 1_000_000
     assert samples("ailb_request_seconds")["ailb_request_seconds_sum"] == 1.5
     assert "process_cpu_seconds" in families
 
@@ -46,8 +47,8 @@ def test_the_exposition_parses_and_says_what_was_told() -> None:
 def test_targets_past_the_cap_share_a_label() -> None:
     metrics = Metrics("ailb-1", "0")
     for index in range(MAX_TARGET_LABELS + 50):
-        metrics.ended(Target("p", f"m{index}"), "ok", 1)
-    metrics.ended(Target("p", "m0"), "ok", 1)
+        metrics.requests.ended(Target("p", f"m{index}"), "ok", 1)
+    metrics.requests.ended(Target("p", "m0"), "ok", 1)
     counts = {
         sample.labels["model"]: sample.value
         for sample in _families(metrics)["ailb_requests"].samples
@@ -60,7 +61,8 @@ def test_targets_past_the_cap_share_a_label() -> None:
 
 def test_instances_do_not_share_metrics() -> None:
     one, two = Metrics("1", "0"), Metrics("2", "0")
-    one.active.inc()
+    one.vitals.began(stream=False)
+    assert one.registry.get_sample_value("ailb_active_chats") == 1
     assert two.registry.get_sample_value("ailb_active_chats") == 0
 
 
