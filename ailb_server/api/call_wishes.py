@@ -32,6 +32,8 @@ def call_wishes(context: Context) -> CallWishes:
     metadata = context.invocation_metadata() or ()
     told = {key: value for key, value in metadata if key in _KEYS and isinstance(value, str)}
     call = current_call.get()
+    if not told:
+        return CallWishes(None, context.time_remaining(), call.principal, None, call.request_id)
     session_id = told.get(SESSION_KEY)
     return CallWishes(
         told.get(STRATEGY_KEY),
