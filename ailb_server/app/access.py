@@ -128,6 +128,12 @@ def _hear(
         else:
             authenticator.missed()
 
-    listener = Notifications(database_url, {**heard, CHANNEL: changed}, authenticator.missed)
+    def listening() -> None:
+        authenticator.missed()
+        for act in heard.values():
+            # What was announced before went unheard: an empty announcement, of anything.
+            act("")
+
+    listener = Notifications(database_url, {**heard, CHANNEL: changed}, listening)
     task = asyncio.create_task(listener.run())
     closing.push_async_callback(ended, task)

@@ -13,12 +13,13 @@ from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.edge import Edge
 from ailb_server.api.health_service import HealthService, Instance
 from ailb_server.app.access import AccessParts, PepperError, first_admin, open_access
-from ailb_server.app.audit import open_audit
+from ailb_server.app.audit import OpenAudit, open_audit
 from ailb_server.app.context import open_context
 from ailb_server.app.limits import open_limits
 from ailb_server.app.providers import (
     demo_provider,
 )
+from ailb_server.app.routes import OpenRoutes, RoutesHeard, open_routes
 from ailb_server.app.routing import OpenRouting, open_routing
 from ailb_server.app.services import access_services, core_services, usage_services
 from ailb_server.app.tasks import ended
@@ -67,6 +68,7 @@ class Gateway:
         self._server: GrpcServer | None = None
         self._catalogue: Catalogue | None = None
         self._access: AccessParts | None = None
+        self.model_routes: OpenRoutes | None = None
         self.providers: tuple[ProviderSettings, ...] = configuration.providers
 
     async def start(self, *, port: int | None = None) -> int:
@@ -109,14 +111,17 @@ class Gateway:
         store = await self._open_store()
         audit = open_audit(settings, store, metrics, self._closing)
         limits = open_limits(settings, store, LimitMetrics(metrics.registry), self._closing)
+        announced = RoutesHeard()
+        heard = {**limits.heard, **announced.heard}
         access = self._access = await open_access(
-            settings, store, self._database_url, audit, limits.heard, self._closing
+            settings, store, self._database_url, audit, heard, self._closing
         )
         if settings.demo_provider:
             await self._start_demo()
         usage = await open_usage(settings, store, metrics, self._closing)
         metering = Metering(metrics)
         routing = await self._open_routing(metrics, Observers((metering, usage.own)))
+        await self._open_routes(routing, audit, announced)
         context = await open_context(
             settings, store, self._database_url, routing.embedders, metrics, self._closing
         )
@@ -146,6 +151,14 @@ class Gateway:
         self._catalogue = routing.catalogue
         await self._keep_fresh(routing.catalogue)
         return routing
+
+    async def _open_routes(
+        self, routing: OpenRouting, audit: OpenAudit, announced: RoutesHeard
+    ) -> None:
+        router, ending = routing.pipeline.router, self._is_draining
+        self.model_routes = await open_routes(
+            self._settings, audit, router, announced, ending, self._closing
+        )
 
     async def _open_store(self) -> Store:
         settings = self._settings
