@@ -73,11 +73,11 @@ class RouteAdministration:
     ) -> Deployment:
         """Gives a version `weight` percent at once. `version`: see `found`; `here`: whether this
         instance's own may be meant, in the other methods too."""
-        if not 0 <= weight <= ALL:
-            raise InvalidRequestError(f"`weight` must be from 0 to {ALL}.", param="weight")
         event = AuditEvent("weight.set", by, subject=f"version {version[:192]}")
 
         def moved(one: Deployment, now: float) -> Rollout:
+            if not 0 <= weight <= ALL:
+                raise InvalidRequestError(f"`weight` must be from 0 to {ALL}.", param="weight")
             if len(one.rollout.weights) == 1 and weight != ALL:
                 raise InvalidRequestError(
                     f"`{one.label}` is the only version there: it has all.", param="weight"
@@ -91,13 +91,13 @@ class RouteAdministration:
         event = AuditEvent("version.promoted", by, subject=f"version {version[:192]}")
 
         def moved(one: Deployment, now: float) -> Rollout:
+            if not 1 <= rate <= ALL:
+                raise InvalidRequestError(
+                    f"`promotion_rate` must be 1 to {ALL} percent a step, or `immediate` be set.",
+                    param="promotion_rate",
+                )
             return one.rollout.promoted(one.version, rate, one.interval_s, now)
 
-        if not 1 <= rate <= ALL:
-            raise InvalidRequestError(
-                f"`promotion_rate` must be from 1 to {ALL} percent a step, or `immediate` be set.",
-                param="promotion_rate",
-            )
         return await self._moved(_named(version, here=here), moved, event)
 
     async def roll_back(
@@ -154,13 +154,17 @@ class RouteAdministration:
         try:
             return await self.live.change(change)
         except RouteTableUnsoundError as error:
-            self.audit.record(replace(event, outcome="failed", after={"problem": str(error)}))
+            self.failed(event, error)
             raise StorageUnavailableError(
                 "The stored routes are unsound: an operator must mend them."
             ) from error
         except AilbError as error:
-            self.audit.record(replace(event, outcome="failed", after={"problem": str(error)}))
+            self.failed(event, error)
             raise
+
+    def failed(self, event: AuditEvent, error: Exception) -> None:
+        """Tells the audit log of a change that did not come about."""
+        self.audit.record(replace(event, outcome="failed", after={"problem": str(error)}))
 
 
 def _named(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ailb_server.api.module.caller import caller
 from ailb_server.api.module.route_query import MAX_PAGE, found
 from ailb_server.api.module.route_wire import route_message, terms_of
-from ailb_server.domain.audit import Actor
+from ailb_server.domain.audit import Actor, AuditEvent
 from ailb_server.domain.errors import InvalidRequestError
 from ailb_server.domain.route import RouteTerms
 from ailb_server.routing.live_routes import LiveRoutes
@@ -42,7 +42,12 @@ class RouteCalls:
 
     async def update_routes(self, request: pb.UpdateRoutesRequest) -> pb.UpdateRoutesResponse:
         """All of them or none."""
-        asked = _asked(request.routes)
+        try:
+            asked = _asked(request.routes)
+        except InvalidRequestError as error:
+            event = AuditEvent("route.updated", self.who(), subject="routes")
+            self.administration.failed(event, error)
+            raise
         changed = await self.administration.update(
             asked, self.who(), replace_all=request.replace_all
         )
