@@ -120,6 +120,18 @@ class Router:
             request, self._seated(request, strategy, facts, self._group(request.model))
         )
 
+    def destinations(self, request: ChatRequest, asker: Asker) -> Sequence[str]:
+        """`provider/model` of all targets that the request's version, or its model, stands for:
+        what an answer hangs on beside the request. Empty if nobody serves it."""
+        routes = self.catalogue.routes
+        routed = None if routes is None else routes.match(request, asker)
+        try:
+            versions = [] if routed is None else self._versions(request, asker, routed)
+        except UpstreamUnavailableError:
+            return ()
+        served = versions[0].served if versions else self.catalogue.table.find(request.model)
+        return [f"{target.provider}/{target.model}" for target in served.targets] if served else ()
+
     def _seated(
         self, request: ChatRequest, strategy: str | None, facts: RequestFacts, group: _Group
     ) -> _Seating:

@@ -163,6 +163,6 @@ def _over_grpc(pair: Pair, headers: dict[str, str]) -> str:
         said = chat_pb2.Message(role=chat_pb2.ROLE_USER, content=[chat_pb2.ContentPart(text="hi")])
         parameters = chat_pb2.ChatCompletionParameters(model="demo", messages=[said])
         asked = chat_service_pb2.CreateChatCompletionRequest(parameters=parameters)
-        metadata = [("authorization", f"Bearer {ADMIN}"), *headers.items()]
+        metadata = (("authorization", f"Bearer {ADMIN}"), *headers.items())
         _, call = stub.CreateChatCompletion.with_call(asked, metadata=metadata)
         return str(dict(call.initial_metadata())["x-ailb-provider"])

@@ -137,7 +137,7 @@ async def test_a_bad_update_leaves_everything(migrated_dsn: str) -> None:
         before = one.live.table
         with pytest.raises(InvalidRequestError):
             await one.update(terms("good", "m"), terms("bad", "n", "nobody/has"), replace_all=True)
-        assert one.live.table == before
+        assert one.live.table.routes == before.routes
         assert await one.rows("SELECT route_id FROM model_routes") == [("r",)]
         assert await one.rows("SELECT count(*) FROM audit_log") == [(1,)]
 
@@ -151,8 +151,11 @@ async def test_changes_at_once_come_one_after_the_other(migrated_dsn: str) -> No
             for name, found in (("a", one), ("b", other))
         ]
         await asyncio.gather(*changes, one.administration.set_weight("r/green", 50, ME))
+        rows = await one.rows("SELECT version FROM model_routes_state")
+        number = int(str(rows[0][0]))
         for found in (one, other):
-            await until(lambda found=found: len(found.ids()) == 11)  # type: ignore[misc]
+            await until(lambda found=found: found.live.table.version == number)  # type: ignore[misc]
+            assert len(found.ids()) == 11
             (route,) = [r for r in found.live.table.routes if r.route_id == "r"]
             assert weight_of(route.rollout.weights, "green") == 50
 

@@ -166,6 +166,27 @@ def test_prices_and_lists_know_the_routes() -> None:
         catalogue.described("nothing")
 
 
+def test_what_an_answer_hangs_on() -> None:
+    found = router(route("r", "smart", "blue:50=best,green:50=local/gpt-4o"), route("s", "x", "no"))
+    for n in range(20):
+        call = Call(session_id=f"s{n}")
+        (first, *_) = ask(found, call=call)
+        told = found.destinations(chat("smart"), call)
+        assert told == (
+            ["local/gpt-4o"] if first == "local/gpt-4o" else ["openai/gpt-4o", "local/llama"]
+        )
+    assert found.destinations(chat("llama"), Call()) == ["local/llama"]
+    assert found.destinations(chat("x"), Call()) == ()
+    assert found.destinations(chat("nobody"), Call()) == ()
+    catalogue = found.catalogue
+    assert names(catalogue.targets_of(chat("smart"), Call())) == [
+        "openai/gpt-4o",
+        "local/llama",
+        "local/gpt-4o",
+    ]
+    assert names(catalogue.targets_of(chat("llama"), Call())) == ["local/llama"]
+
+
 def test_what_was_found_is_kept_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(route_index, "MAX_CACHED", 10)
     found = router(route("r", "x*", "llama"))

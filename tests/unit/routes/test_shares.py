@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_of_three_versions_a_rising_one_takes_from_both_others_alone() -> None:
 def test_what_a_request_sticks_to() -> None:
     one, other = Principal(key_id=1), Principal(key_id=2, tenant_id=2)
 
-    def first(found: Router, call: Call, **fields: object) -> str:
+    def first(found: Router, call: Call, **fields: Any) -> str:
         return order(found.plan(chat("smart", **fields), None, call))[0]
 
     found = _canary(50)
