@@ -8,6 +8,7 @@ import grpc
 from ailb_server.api.edge import current_call
 from ailb_server.domain.errors import InvalidRequestError
 from ailb_server.domain.repeats import MAX_CACHE_TTL_S, MAX_IDEMPOTENCY_KEY, CacheWish
+from ailb_server.domain.route import Face
 from ailb_server.domain.session_id import check_session_id
 from ailb_server.pipeline.wishes import CallWishes
 
@@ -32,8 +33,12 @@ def call_wishes(context: Context) -> CallWishes:
     metadata = context.invocation_metadata() or ()
     told = {key: value for key, value in metadata if key in _KEYS and isinstance(value, str)}
     call = current_call.get()
+    face = Face.REST if call.rest else Face.GRPC
     if not told:
-        return CallWishes(None, context.time_remaining(), call.principal, None, call.request_id)
+        left_s = context.time_remaining()
+        return CallWishes(
+            None, left_s, call.principal, None, call.request_id, face=face, metadata=metadata
+        )
     session_id = told.get(SESSION_KEY)
     return CallWishes(
         told.get(STRATEGY_KEY),
@@ -43,6 +48,8 @@ def call_wishes(context: Context) -> CallWishes:
         call.request_id,
         cache_wish(told[CACHE_KEY]) if CACHE_KEY in told else None,
         idempotency_key(told[IDEMPOTENCY_KEY]) if IDEMPOTENCY_KEY in told else None,
+        face,
+        metadata,
     )
 
 

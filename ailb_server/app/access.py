@@ -166,6 +166,7 @@ def _hear(
     def missed() -> None:
         authenticator.missed()
         for hear in heard.values():
+            # What was announced before went unheard: an empty announcement, of anything.
             hear("")
 
     listener = Notifications(database_url, {**heard, CHANNEL: changed}, missed)

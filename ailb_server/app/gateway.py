@@ -13,13 +13,14 @@ from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.edge import Edge
 from ailb_server.api.health_service import HealthService, Instance
 from ailb_server.app.access import AccessParts, PepperError, first_admin, open_access
-from ailb_server.app.audit import open_audit
+from ailb_server.app.audit import OpenAudit, open_audit
 from ailb_server.app.context import open_context
 from ailb_server.app.limits import open_limits
 from ailb_server.app.months import keep_months
 from ailb_server.app.observing import Observing, TracingError, open_observing, watch_store
 from ailb_server.app.providers import demo_provider
 from ailb_server.app.repeats import open_repeats
+from ailb_server.app.routes import OpenRoutes, RoutesHeard, open_routes
 from ailb_server.app.routing import OpenRouting, open_routing
 from ailb_server.app.services import access_services, audit_services, core_services, usage_services
 from ailb_server.app.tasks import ended
@@ -77,6 +78,7 @@ class Gateway:
         self._tls: ServerTls | None = None
         self._observing: Observing | None = None
         self.metrics = Metrics(configuration.settings.module_id, VERSION)
+        self.model_routes: OpenRoutes | None = None
         self.providers: tuple[ProviderSettings, ...] = configuration.providers
 
     async def start(self, *, port: int | None = None) -> int:
@@ -124,8 +126,10 @@ class Gateway:
         watch_store(metrics, store)
         audit = open_audit(settings, store, metrics, self._closing)
         limits = await open_limits(settings, store, LimitMetrics(metrics.registry), self._closing)
+        announced = RoutesHeard()
+        heard = {**limits.heard, **announced.heard}
         access = self._access = await open_access(
-            settings, store, self._database_url, audit, limits.heard, self._closing
+            settings, store, self._database_url, audit, heard, self._closing
         )
         if settings.demo_provider:
             await self._start_demo()
@@ -134,6 +138,7 @@ class Gateway:
         metering = Metering(metrics)
         rules = await limits.ledger_rules(settings, self.providers)
         routing = await self._open_routing(metrics, Observers((metering, usage.own)), rules)
+        await self._open_routes(routing, audit, announced)
         context = await open_context(
             settings, store, self._database_url, routing.embedders, metrics, self._closing
         )
@@ -172,6 +177,14 @@ class Gateway:
         self._catalogue = routing.catalogue
         await self._keep_fresh(routing.catalogue)
         return routing
+
+    async def _open_routes(
+        self, routing: OpenRouting, audit: OpenAudit, announced: RoutesHeard
+    ) -> None:
+        router, ending = routing.pipeline.router, self._is_draining
+        self.model_routes = await open_routes(
+            self._settings, audit, router, announced, ending, self._closing
+        )
 
     async def _open_store(self, *, traced: bool) -> Store:
         settings = self._settings

@@ -111,7 +111,7 @@ class ChatPipeline:
         if look is not None and look.answer is not None:
             return nullcontext(look.answer), None
         with Phase(record, "routing"):
-            plan = self.router.plan(request, wishes.strategy)
+            plan = self.router.plan(request, wishes.strategy, wishes)
         record.decision = plan.decision
         return self.dispatcher.open(plan, request, wishes.time_left_s), plan.facts
 

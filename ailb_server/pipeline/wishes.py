@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ailb_server.domain.principal import ANYONE, Principal
 from ailb_server.domain.repeats import CacheWish
+from ailb_server.domain.route import Face, Metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +13,8 @@ class CallWishes:
     left, a session. `request_id` tells a retry from a new request.
 
     `cache` is what it says of the response cache, `idempotency_key` asks to be answered once.
+    `face` and `metadata` are how it came, for model routes; AILB's own requests have no face. An
+    `Asker`.
     """
 
     strategy: str | None = None
@@ -21,6 +24,8 @@ class CallWishes:
     request_id: str = ""
     cache: CacheWish | None = None
     idempotency_key: str | None = None
+    face: Face | None = None
+    metadata: Metadata = ()
 
     @property
     def asks_cache(self) -> bool:
