@@ -19,10 +19,16 @@ from ailb_server.app.providers import (
     demo_provider,
 )
 from ailb_server.app.routing import OpenRouting, open_routing
-from ailb_server.app.services import access_services, core_services, usage_services
+from ailb_server.app.services import (
+    access_services,
+    core_services,
+    dashboard_services,
+    usage_services,
+)
 from ailb_server.app.tasks import ended
 from ailb_server.app.usage import open_usage
 from ailb_server.app.version import VERSION
+from ailb_server.dashboard.bundle import Bundle
 from ailb_server.demo.server import DemoServer
 from ailb_server.pipeline.metering import Metering
 from ailb_server.pipeline.record import ChatObserver, Observers
@@ -124,7 +130,7 @@ class Gateway:
             context=context.stage,
             admission=limits.admission(settings, routing.catalogue),
             pricing=limits.pricing,
-            observer=Observers((metering, usage.callers)),
+            observer=Observers((metering, usage.callers, routing.traffic)),
         )
         instance = Instance(settings.module_id, VERSION, self._is_draining)
         health = HealthService(
@@ -136,6 +142,7 @@ class Gateway:
             *context.services,
             *access_services(access.administration),
             *usage_services(usage.service),
+            *dashboard_services(Bundle.load()),
         )
         return await self._serve(port, metrics, services)
 

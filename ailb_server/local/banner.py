@@ -29,6 +29,7 @@ class Running:
         rest = f"http://{authority(host, settings.http_port)}"
         rows = [
             ("REST", f"{rest}/v1", "OpenAI's API, through Envoy; also /healthz, /metrics"),
+            ("Dashboard", f"{rest}/dashboard", "figures, and a playground, in a browser"),
             ("gRPC", authority(host, settings.grpc_port), "ailb.v1, with reflection"),
             ("Postgres", self.database_url, ""),
             ("Data", str(self.data_dir), ""),
