@@ -120,6 +120,7 @@ def _slot(slot: SlotSnapshot) -> stats_pb2.TrafficSlot:
         requests=slot.requests,
         failed_requests=slot.failed,
         cancelled_requests=slot.cancelled,
+        refused_requests=slot.refused,
         prompt_tokens=slot.prompt_tokens,
         completion_tokens=slot.completion_tokens,
         cost_usd=slot.cost_micro_dollars / _MICRO,

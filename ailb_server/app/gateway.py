@@ -142,7 +142,7 @@ class Gateway:
             *context.services,
             *access_services(access.administration),
             *usage_services(usage.service),
-            *dashboard_services(Bundle.load()),
+            *dashboard_services(Bundle.load(keyless=not self._access.gate.required)),
         )
         return await self._serve(port, metrics, services)
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ailb_server.domain.errors import Reason
 from ailb_server.pipeline.record import ChatRecord
 from ailb_server.routing.histogram import Histogram
 from ailb_server.routing.snapshot import Quantiles
@@ -14,19 +15,37 @@ SLOTS = 60
 _MINUTE_SLOTS = 6
 _OK = "ok"
 _CANCELLED = "cancelled"
+# The caller's part. Whatever is not among them is ours, or a provider's.
+_REFUSED = frozenset(
+    reason.value.lower()
+    for reason in (
+        Reason.PERMISSION_DENIED,
+        Reason.INVALID_REQUEST,
+        Reason.CONTEXT_LENGTH_EXCEEDED,
+        Reason.MODEL_NOT_FOUND,
+        Reason.RATE_LIMIT_EXCEEDED,
+        Reason.BUDGET_EXCEEDED,
+        Reason.UPSTREAM_REJECTED,
+        Reason.NOT_FOUND,
+        Reason.COLLECTION_NOT_FOUND,
+        Reason.EMBEDDING_MISMATCH,
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
 class SlotSnapshot:
     """What ended within a slot; `start` is seconds since 1970.
 
-    `requests` has `failed` and `cancelled` (the caller left) in it. `latency` is of those that
+    `requests` has in it `failed`, `refused` (the caller's fault, or its limits) and `cancelled` (it
+    left). `latency` is of those that
     ended well, from arrival to end; `ttft` of those that were streamed.
     """
 
     start: float
     requests: int
     failed: int
+    refused: int
     cancelled: int
     prompt_tokens: int
     completion_tokens: int
@@ -51,6 +70,7 @@ class _Slot:
     number: int
     requests: int = 0
     failed: int = 0
+    refused: int = 0
     cancelled: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -62,6 +82,7 @@ class _Slot:
         """Makes of both one."""
         self.requests += other.requests
         self.failed += other.failed
+        self.refused += other.refused
         self.cancelled += other.cancelled
         self.prompt_tokens += other.prompt_tokens
         self.completion_tokens += other.completion_tokens
@@ -94,6 +115,8 @@ class Traffic:
             slot.latency.observe(record.total_s)
         elif record.outcome == _CANCELLED:
             slot.cancelled += 1
+        elif record.outcome.lower() in _REFUSED:
+            slot.refused += 1
         else:
             slot.failed += 1
         if record.stream and record.first_token_s is not None:
@@ -140,6 +163,7 @@ def _copy(slot: _Slot) -> SlotSnapshot:
         start=slot.number * SLOT_S,
         requests=slot.requests,
         failed=slot.failed,
+        refused=slot.refused,
         cancelled=slot.cancelled,
         prompt_tokens=slot.prompt_tokens,
         completion_tokens=slot.completion_tokens,

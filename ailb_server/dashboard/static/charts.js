@@ -3,6 +3,7 @@
 import { h, s, setAttribute, setText } from "./dom.js";
 
 const PAD = { top: 10, right: 4, bottom: 22, left: 46 };
+const WIDEST = 56;
 const SMALL = { width: 120, height: 30 };
 
 /** A line without axes, beside its number; `null` values leave gaps. */
@@ -40,7 +41,8 @@ function linePath(values, x, y) {
 /**
  * A chart over time. `series`: `{name, className, value(slot)}`, stacked bars or lines as `kind`
  * says; `format(value)` writes the axis, `tell(slot)` a slot's figures for the eye and the ear.
- * Returns `{node, update(slots)}`; slots have `label`, for the axis' ends `from` and `to` are given.
+ * Returns `{node, update(slots)}`; slots have a `label`. `from` (if null, the first slot's label) and
+ * `to` are the axis' ends.
  */
 export function timeline({ label, kind, series, format, tell, from, to = "now", least = 0 }) {
   const state = { slots: [], cursor: -1, width: 0 };
@@ -56,7 +58,7 @@ export function timeline({ label, kind, series, format, tell, from, to = "now", 
     const top = nice(Math.max(highest(state.slots, series, kind), least));
     const scale = scales(box, state.slots.length, top, kind);
     setAttribute(picture, "viewBox", `0 0 ${state.width} ${height}`);
-    const parts = [...axes(box, top, format, from, to), ...(kind === "bars" ? bars(state.slots, series, scale, id) : lines(state.slots, series, scale))];
+    const parts = [...axes(box, top, format, from ?? state.slots[0].label, to), ...(kind === "bars" ? bars(state.slots, series, scale, id) : lines(state.slots, series, scale))];
     if (state.cursor >= 0) parts.push(s("line", { class: "cursor", x1: scale.mid(state.cursor), x2: scale.mid(state.cursor), y1: box.top, y2: box.bottom }));
     picture.replaceChildren(...parts);
     point(node, tip, state, scale, tell);
@@ -150,8 +152,8 @@ function text(x, y, anchor, words) {
 }
 
 function bars(slots, series, scale, id) {
-  const hatch = s("pattern", { id: `${id}-hatch`, width: 4, height: 4, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" }, s("rect", { class: "hatch-ground", width: 4, height: 4 }), s("rect", { class: "hatch-line", width: 2, height: 4 }));
-  const width = Math.max(1, scale.step - Math.min(3, scale.step * 0.3));
+  const width = Math.max(1, Math.min(WIDEST, scale.step - Math.min(3, scale.step * 0.3)));
+  const before = (scale.step - width) / 2;
   const drawn = slots.flatMap((slot, index) => {
     let below = 0;
     return series.map((one) => {
@@ -159,10 +161,17 @@ function bars(slots, series, scale, id) {
       if (!value) return null;
       const [y1, y2] = [scale.y(below + value), scale.y(below)];
       below += value;
-      return s("rect", { class: one.className, x: scale.left(index).toFixed(2), width: width.toFixed(2), y: y1.toFixed(2), height: Math.max(1, y2 - y1).toFixed(2), rx: Math.min(1.5, width / 4), fill: one.hatched ? `url(#${id}-hatch)` : null });
+      return s("rect", { class: one.className, x: (scale.left(index) + before).toFixed(2), width: width.toFixed(2), y: y1.toFixed(2), height: Math.max(1, y2 - y1).toFixed(2), rx: Math.min(1.5, width / 4), fill: one.hatch ? `url(#${id}-${one.hatch})` : null });
     });
   });
-  return [s("defs", {}, hatch), ...drawn.filter(Boolean)];
+  const hatches = series.filter((one) => one.hatch).map((one) => hatch(id, one.hatch));
+  return [s("defs", {}, ...hatches), ...drawn.filter(Boolean)];
+}
+
+/** Stripes, so that not only the colour tells: `bad` leans, `warn` lies. */
+function hatch(id, kind) {
+  const turn = kind === "bad" ? "rotate(45)" : "rotate(90)";
+  return s("pattern", { id: `${id}-${kind}`, class: `hatch-${kind}`, width: 4, height: 4, patternUnits: "userSpaceOnUse", patternTransform: turn }, s("rect", { class: "hatch-ground", width: 4, height: 4 }), s("rect", { class: "hatch-line", width: 2, height: 4 }));
 }
 
 function lines(slots, series, scale) {

@@ -7,6 +7,7 @@ const DAY = 86400;
 
 const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 const compact = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
+const set = new Intl.NumberFormat("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 6 });
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const date = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 const dateTime = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" });
@@ -59,11 +60,14 @@ export function percent(share) {
 export function money(dollars) {
   if (missing(dollars)) return DASH;
   if (dollars === 0) return "$0.00";
-  if (Math.abs(dollars) < 0.01) return `$${dollars.toFixed(6).replace(/0{1,3}$/, "")}`;
-  if (Math.abs(dollars) < 1) return `$${dollars.toFixed(3)}`;
+  if (Math.abs(dollars) < 0.001) return `$${dollars.toFixed(6)}`;
+  if (Math.abs(dollars) < 1) return `$${dollars.toFixed(4)}`;
   if (Math.abs(dollars) < 1000) return `$${dollars.toFixed(2)}`;
   return `$${count(dollars)}`;
 }
+
+/** US dollars that somebody has set: no more digits than were meant. */
+export const price = (dollars) => (missing(dollars) ? DASH : `$${set.format(dollars)}`);
 
 const moment = (text) => (text ? new Date(text) : null);
 

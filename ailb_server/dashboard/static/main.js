@@ -183,6 +183,11 @@ function wire() {
 
 /** Opens what may be opened; while the gateway does not answer, again and again. */
 async function start() {
+  document.body.dataset.phase = "ready";
+  if (!key.get() && document.documentElement.dataset.key === "asked") {
+    openGate();
+    return;
+  }
   try {
     await probe(key.get());
     openShell();
@@ -191,7 +196,6 @@ async function start() {
     if (error.isForKey) key.forget();
     else setTimeout(() => $("gate").hidden || $("gate-key").value || start(), AGAIN_MS);
   }
-  document.body.dataset.phase = "ready";
 }
 
 wire();

@@ -26,15 +26,15 @@ function opener(open, nameOf) {
 }
 
 /** A link to the playground, with a field filled in. */
-function toPlayground(field, nameOf) {
+function toPlayground(field, word, nameOf) {
   return () => {
     let shown = null;
-    const node = h("a", { class: "more", href: "#playground", text: "Try", on: { click: () => Object.assign(draft, { [field]: nameOf(shown) }) } });
+    const node = h("a", { class: "more", href: "#playground", text: word, on: { click: () => Object.assign(draft, { [field]: nameOf(shown) }) } });
     return {
       node,
       set(item) {
         shown = item;
-        node.setAttribute("aria-label", `Try ${nameOf(item)} in the playground`);
+        node.setAttribute("aria-label", `${word}: ${nameOf(item)}, in the playground`);
       },
     };
   };
@@ -66,7 +66,7 @@ function sessionTable() {
       { head: "Turns", className: "number", text: (session) => count(session.turn_count) },
       { head: "Last turn", text: (session) => ago(session.last_turn_at), title: (session) => fullTime(session.last_turn_at) },
       { head: "Removed", text: (session) => until(session.expires_at), title: (session) => fullTime(session.expires_at) },
-      { head: "", make: toPlayground("session", (session) => session.id), className: "end" },
+      { head: "", make: toPlayground("session", "Continue", (session) => session.id), className: "end" },
     ],
     keyOf: (session) => session.id,
     none: empty("No sessions", "A chat with a session_id begins one: AILB then remembers what was said.", h("a", { class: "button", href: "#playground", text: "Begin one in the playground" })),
@@ -96,7 +96,7 @@ function collectionTable() {
       { head: "Passages", className: "number", text: (collection) => count(collection.passage_count) },
       { head: "Embedding model", text: (collection) => collection.embedding_model || "words alone" },
       { head: "Changed", text: (collection) => ago(collection.updated_at), title: (collection) => fullTime(collection.updated_at) },
-      { head: "", make: toPlayground("collection", (collection) => collection.name), className: "end" },
+      { head: "", make: toPlayground("collection", "Ask", (collection) => collection.name), className: "end" },
     ],
     keyOf: (collection) => collection.name,
     none: empty("No collections", "Documents that chats may draw upon: make a collection and import some.", h("code", { class: "command", text: "ailb rag import docs/ --collection handbook --create" })),

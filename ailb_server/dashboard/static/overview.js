@@ -32,6 +32,7 @@ function tiles() {
   return { parts, node: h("section", { class: "tiles", "aria-label": "Now" }, ...Object.values(parts).map((part) => part.node)) };
 }
 
+const answered = (slot) => slot.requests - slot.failed_requests - slot.refused_requests - slot.cancelled_requests;
 const failedShare = (slot) => (slot.requests ? slot.failed_requests / slot.requests : null);
 
 function showTraffic(parts, traffic) {
@@ -39,7 +40,7 @@ function showTraffic(parts, traffic) {
   const tokens = (slot) => slot.prompt_tokens + slot.completion_tokens;
   const running = `${count(traffic.active_requests)} running now`;
   parts.requests.set(rate(minute.requests / seconds), running, slots.map((slot) => slot.requests));
-  parts.errors.set(percent(failedShare(minute)), `${count(minute.failed_requests)} of ${count(minute.requests)} in the last minute`, slots.map((slot) => failedShare(slot) ?? 0));
+  parts.errors.set(percent(failedShare(minute)), `${count(minute.failed_requests)} of ${count(minute.requests)}, ${count(minute.refused_requests)} refused`, slots.map((slot) => failedShare(slot) ?? 0));
   parts.latency.set(duration(minute.latency?.p50_ms), `p95 ${duration(minute.latency?.p95_ms)}`, slots.map((slot) => slot.latency?.p50_ms ?? null));
   parts.ttft.set(duration(minute.ttft?.p50_ms), `p95 ${duration(minute.ttft?.p95_ms)}`, slots.map((slot) => slot.ttft?.p50_ms ?? null));
   parts.tokens.set(rate(tokens(minute) / seconds), `${count(minute.prompt_tokens)} in, ${count(minute.completion_tokens)} out`, slots.map((slot) => tokens(slot) / slotS));
@@ -60,12 +61,13 @@ function trafficChart() {
     series: [
       { className: "bar-ok", value: (slot) => slot.well },
       { className: "bar-gone", value: (slot) => slot.cancelled },
-      { className: "bar-bad", value: (slot) => slot.failed, hatched: true },
+      { className: "bar-warn", value: (slot) => slot.refused, hatch: "warn" },
+      { className: "bar-bad", value: (slot) => slot.failed, hatch: "bad" },
     ],
     format: (value) => `${rate(value)}/s`,
     least: 0.1,
     from: "10 min ago",
-    tell: (slot) => [["Answered", count(slot.requests - slot.failed_requests - slot.cancelled_requests)], ["Caller left", count(slot.cancelled_requests)], ["Failed", count(slot.failed_requests)]],
+    tell: (slot) => [["Answered", count(answered(slot))], ["Caller left", count(slot.cancelled_requests)], ["Refused", count(slot.refused_requests)], ["Failed", count(slot.failed_requests)]],
   });
 }
 
@@ -90,8 +92,9 @@ function drawn(traffic) {
   return traffic.slots.map((slot) => ({
     ...slot,
     label: `${time(slot.start)}, ${traffic.slot_s} s`,
-    well: (slot.requests - slot.failed_requests - slot.cancelled_requests) / traffic.slot_s,
+    well: answered(slot) / traffic.slot_s,
     cancelled: slot.cancelled_requests / traffic.slot_s,
+    refused: slot.refused_requests / traffic.slot_s,
     failed: slot.failed_requests / traffic.slot_s,
   }));
 }
@@ -108,10 +111,10 @@ export const overview = {
     const targets = targetTable({ short: true });
     const decisions = decisionFeed({ short: true });
     const models = modelBars();
-    const key = [["Answered", "bar-ok"], ["Caller left", "bar-gone"], ["Failed", "bar-bad"]];
+    const key = [["Answered", "bar-ok"], ["Caller left", "bar-gone"], ["Refused", "bar-warn"], ["Failed", "bar-bad"]];
     const strokes = [["Median", "line-p50"], ["p95", "line-p95"], ["First token", "line-ttft"]];
     const targetBox = fed(feeds.stats, 5, targets.node, (stats) => targets.update(stats.targets.slice().sort(byTraffic).slice(0, SHOWN)));
-    const decisionBox = fed(feeds.decisions, 6, decisions.node, (told) => decisions.update(told.decisions.slice(0, SHOWN + 1)));
+    const decisionBox = fed(feeds.decisions, 6, decisions.node, (told) => decisions.update(told.decisions.slice(0, SHOWN)));
     const spend = fed(feeds.monthByModel, 4, models.node, (usage) => models.update(usage));
     const leaves = [
       feeds.traffic.watch(({ value }) => {

@@ -67,7 +67,7 @@ function curl(body) {
 }
 
 function form(fields, shown) {
-  const send = h("button", { class: "button primary", type: "submit" }, "Send ", h("kbd", { text: "Ctrl ↵" }));
+  const send = h("button", { class: "button primary", type: "submit" }, "Send ", h("kbd", { text: "Ctrl Enter" }));
   const stop = h("button", { class: "button danger", type: "button", hidden: true }, "Stop ", h("kbd", { text: "Esc" }));
   const copy = h("button", { class: "button ghost", type: "button", text: "Copy as curl" });
   copy.addEventListener("click", async () => {

@@ -52,7 +52,7 @@ function growing(node, scroller) {
 
 function headerList() {
   const list = h("dl", { class: "facts" });
-  const node = h("details", { class: "play-headers", hidden: true }, h("summary", { text: "What the gateway told" }), list);
+  const node = h("details", { class: "play-headers", open: true, hidden: true }, h("summary", { text: "What the gateway told" }), list);
   return {
     node,
     clear: () => (node.hidden = true),

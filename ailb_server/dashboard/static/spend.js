@@ -3,7 +3,7 @@
 import { timeline } from "./charts.js";
 import { h, setText } from "./dom.js";
 import { feeds, period } from "./feeds.js";
-import { count, day, duration, money } from "./format.js";
+import { count, day, duration, money, price } from "./format.js";
 import { barList, card, empty, fed, skeleton } from "./parts.js";
 
 const DAY_MS = 86400000;
@@ -60,7 +60,7 @@ function budgeted(sum, budget) {
   if (!budget) return {};
   const share = sum.cost_usd / budget;
   const kind = share >= 1 ? "bad" : share >= 0.8 ? "warn" : "ok";
-  return { share, kind, shown: `${money(sum.cost_usd)} of ${money(budget)}`, detail: `${detail(sum)} · ${Math.round(share * 100)}% of its budget` };
+  return { share, kind, shown: `${money(sum.cost_usd)} of ${price(budget)}`, detail: `${detail(sum)} · ${Math.round(share * 100)}% of its budget` };
 }
 
 function figure(label) {
@@ -93,9 +93,9 @@ function dayChart() {
     label: "Spend by day",
     kind: "bars",
     series: [{ className: "bar-ok", value: (sum) => sum.value }],
-    format: (value) => (value ? money(value).replace(/(\.\d\d)0+$/, "$1") : "$0"),
+    format: price,
     least: 0.000001,
-    from: "",
+    from: null,
     to: "today",
     tell: (sum) => [["Cost", money(sum.cost_usd)], ["Requests", count(sum.requests)], ["Tokens", count(tokens(sum))]],
   });

@@ -4210,12 +4210,17 @@ class TrafficSlot(betterproto2.Message):
 
     failed_requests: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
     """
-    Of these, those that ended with an error.
+    Of these, those that ended with an error of a provider's or of AILB's own.
     """
 
     cancelled_requests: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
     """
     Of these, those whose caller left.
+    """
+
+    refused_requests: "int" = betterproto2.field(10, betterproto2.TYPE_UINT32)
+    """
+    Of these, those refused for what they asked, for their caller's rights, limits or budget.
     """
 
     prompt_tokens: "float" = betterproto2.field(5, betterproto2.TYPE_DOUBLE)

@@ -225,6 +225,7 @@ class TrafficSlot(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     FAILED_REQUESTS_FIELD_NUMBER: _builtins.int
     CANCELLED_REQUESTS_FIELD_NUMBER: _builtins.int
+    REFUSED_REQUESTS_FIELD_NUMBER: _builtins.int
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     COMPLETION_TOKENS_FIELD_NUMBER: _builtins.int
     COST_USD_FIELD_NUMBER: _builtins.int
@@ -235,9 +236,11 @@ class TrafficSlot(_message.Message):
     requests: _builtins.int
     """Requests that ended."""
     failed_requests: _builtins.int
-    """Of these, those that ended with an error."""
+    """Of these, those that ended with an error of a provider's or of AILB's own."""
     cancelled_requests: _builtins.int
     """Of these, those whose caller left."""
+    refused_requests: _builtins.int
+    """Of these, those refused for what they asked, for their caller's rights, limits or budget."""
     prompt_tokens: _builtins.float
     """Prompt tokens. A double, because ProtoJSON quotes 64-bit integers."""
     completion_tokens: _builtins.float
@@ -259,6 +262,7 @@ class TrafficSlot(_message.Message):
         requests: _builtins.int = ...,
         failed_requests: _builtins.int = ...,
         cancelled_requests: _builtins.int = ...,
+        refused_requests: _builtins.int = ...,
         prompt_tokens: _builtins.float = ...,
         completion_tokens: _builtins.float = ...,
         cost_usd: _builtins.float = ...,
@@ -267,7 +271,7 @@ class TrafficSlot(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["latency", b"latency", "ttft", b"ttft"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled_requests", b"cancelled_requests", "completion_tokens", b"completion_tokens", "cost_usd", b"cost_usd", "failed_requests", b"failed_requests", "latency", b"latency", "prompt_tokens", b"prompt_tokens", "requests", b"requests", "start", b"start", "ttft", b"ttft"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled_requests", b"cancelled_requests", "completion_tokens", b"completion_tokens", "cost_usd", b"cost_usd", "failed_requests", b"failed_requests", "latency", b"latency", "prompt_tokens", b"prompt_tokens", "refused_requests", b"refused_requests", "requests", b"requests", "start", b"start", "ttft", b"ttft"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
