@@ -2,7 +2,7 @@
 
 import { h, s, setAttribute, setText } from "./dom.js";
 
-const PAD = { top: 10, right: 4, bottom: 22, left: 46 };
+const PAD = { top: 10, right: 4, bottom: 22, left: 54 };
 const WIDEST = 56;
 const SMALL = { width: 120, height: 30 };
 

@@ -6,6 +6,8 @@ import { duration, fullTime, time, words } from "./format.js";
 import { card, empty, fed } from "./parts.js";
 import { outcomeState, pill } from "./status.js";
 
+const SKIPPED_SHOWN = 3;
+
 /** A list of decisions; each is folded out to its attempts and to who was left out. */
 export function decisionFeed({ short = false } = {}) {
   const list = h("ol", { class: `decisions ${short ? "short" : ""}`, "aria-label": "Decisions, newest first" });
@@ -46,7 +48,12 @@ function line() {
   };
 }
 
-const steps = (decision) => decision.attempts.map((attempt, index) => ({ ...attempt, key: `${index}`, first: index === 0 }));
+/** Who was left out, then who was asked. */
+function steps(decision) {
+  const skipped = decision.skipped.slice(0, SKIPPED_SHOWN).map((target) => ({ ...target, kind: "idle", text: `left out: ${words(target.reason)}` }));
+  const asked = decision.attempts.map((attempt) => ({ ...attempt, ...outcomeState(attempt.outcome) }));
+  return [...skipped, ...asked].map((step, index) => ({ ...step, key: `${index}`, first: index === 0 }));
+}
 
 function stepPart(step) {
   const state = h("span", { class: "step" });
@@ -54,13 +61,12 @@ function stepPart(step) {
   let shown = "";
   return {
     node,
-    update(now) {
-      const { kind, text } = outcomeState(now.outcome);
-      if (`${kind}${text}` === shown) return;
-      shown = `${kind}${text}`;
+    update({ kind, text, provider, model, ms }) {
+      if (`${kind} ${text} ${provider} ${model}` === shown) return;
+      shown = `${kind} ${text} ${provider} ${model}`;
       state.dataset.kind = kind;
-      setAttribute(state, "title", `${text} after ${duration(now.ms)}`);
-      state.replaceChildren(icon(`s-${kind}`, "mark"), `${now.provider}/${now.model}`, h("span", { class: "sr", text: `, ${text}` }));
+      setAttribute(state, "title", ms === undefined ? text : `${text} after ${duration(ms)}`);
+      state.replaceChildren(icon(`s-${kind}`, "mark"), `${provider}/${model}`, h("span", { class: "sr", text: `, ${text}` }));
     },
   };
 }

@@ -19,6 +19,9 @@ export function count(value) {
   return Math.abs(value) >= 100000 ? compact.format(value) : whole.format(value);
 }
 
+/** `1 request`, `1,204 requests`. */
+export const counted = (value, noun) => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+
 /** A number a second. */
 export function rate(value) {
   if (missing(value)) return DASH;

@@ -30,7 +30,12 @@ function show(name) {
   setText($("title"), view.title);
   setText($("subtitle"), view.subtitle);
   document.title = `${view.title} · AILB`;
-  for (const link of $("nav").querySelectorAll("a")) setAttribute(link, "aria-current", link.hash === `#${name}` ? "page" : null);
+  for (const link of $("nav").querySelectorAll("a")) {
+    const here = link.hash === `#${name}`;
+    setAttribute(link, "aria-current", here ? "page" : null);
+    // Not by scrollIntoView: in Chromium, that is where Tab would then go on from.
+    if (here) $("nav").scrollLeft = link.offsetLeft - ($("nav").clientWidth - link.offsetWidth) / 2;
+  }
   window.scrollTo(0, 0);
 }
 

@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { openDrawer } from "./drawer.js";
 import { h, setText } from "./dom.js";
 import { feeds } from "./feeds.js";
-import { ago, count, fullTime, until } from "./format.js";
+import { ago, count, counted, fullTime, until } from "./format.js";
 import { card, empty, failure, fed, skeleton, table } from "./parts.js";
 import { draft } from "./playground.js";
 
@@ -54,7 +54,7 @@ async function showTurns(session) {
 function turn(told) {
   const role = String(told.role).replace("ROLE_", "").toLowerCase();
   const who = told.model ? `${told.provider}/${told.model}` : role;
-  return h("article", { class: "turn", "data-role": role }, h("header", {}, h("b", { text: role }), h("span", { class: "quiet small", text: `${who === role ? "" : `${who} · `}${fullTime(told.created_at)} · ${count(told.tokens)} tokens` })), h("p", { text: told.text || "(no text)" }));
+  return h("article", { class: "turn", "data-role": role }, h("header", {}, h("b", { text: role }), h("span", { class: "quiet small", text: `${who === role ? "" : `${who} · `}${fullTime(told.created_at)} · ${counted(told.tokens, "token")}` })), h("p", { text: told.text || "(no text)" }));
 }
 
 function sessionTable() {

@@ -115,7 +115,7 @@ export const overview = {
     const strokes = [["Median", "line-p50"], ["p95", "line-p95"], ["First token", "line-ttft"]];
     const targetBox = fed(feeds.stats, 5, targets.node, (stats) => targets.update(stats.targets.slice().sort(byTraffic).slice(0, SHOWN)));
     const decisionBox = fed(feeds.decisions, 6, decisions.node, (told) => decisions.update(told.decisions.slice(0, SHOWN)));
-    const spend = fed(feeds.monthByModel, 4, models.node, (usage) => models.update(usage));
+    const spend = fed(feeds.monthByModel, 4, models.node, (usage) => models.update({ ...usage, sums: usage.sums.filter((sum) => sum.provider) }));
     const leaves = [
       feeds.traffic.watch(({ value }) => {
         if (!value) return;

@@ -21,7 +21,7 @@ function field(label, control, hint = "") {
 function control(tag, name, props = {}) {
   const node = h(tag, { id: `play-${name}`, name, ...props });
   if (tag !== "select") node.value = draft[name];
-  node.addEventListener("input", () => (draft[name] = node.value));
+  for (const event of ["input", "change"]) node.addEventListener(event, () => (draft[name] = node.value));
   return node;
 }
 

@@ -3,7 +3,7 @@
 import { timeline } from "./charts.js";
 import { h, setText } from "./dom.js";
 import { feeds, period } from "./feeds.js";
-import { count, day, duration, money, price } from "./format.js";
+import { count, counted, day, duration, money, price } from "./format.js";
 import { barList, card, empty, fed, skeleton } from "./parts.js";
 
 const DAY_MS = 86400000;
@@ -35,7 +35,7 @@ function bars(label, naming) {
 function detail(sum) {
   const failed = sum.failed_requests ? `, ${count(sum.failed_requests)} failed` : "";
   const unpriced = sum.unpriced_requests ? `, ${count(sum.unpriced_requests)} without a price` : "";
-  return `${count(sum.requests)} requests${failed} · ${count(tokens(sum))} tokens${unpriced}`;
+  return `${counted(sum.requests, "request")}${failed} · ${counted(tokens(sum), "token")}${unpriced}`;
 }
 
 export function modelBars() {
@@ -80,7 +80,7 @@ function figures() {
   return {
     node: h("section", { class: "tiles", "aria-label": "Totals" }, ...Object.values(parts).map((part) => part.node)),
     update({ total }) {
-      parts.cost.set(money(total.cost_usd), total.unpriced_requests ? `${count(total.unpriced_requests)} requests had no price` : "every request had a price");
+      parts.cost.set(money(total.cost_usd), total.unpriced_requests ? `${counted(total.unpriced_requests, "request")} had no price` : "every request had a price");
       parts.requests.set(count(total.requests), `${count(total.failed_requests)} failed, ${count(total.cancelled_requests)} left by the caller`);
       parts.tokens.set(count(tokens(total)), `${count(total.prompt_tokens)} in (${count(total.cached_tokens)} cached), ${count(total.completion_tokens)} out`);
       parts.latency.set(duration(total.avg_latency_ms), `first token ${duration(total.avg_first_token_ms)}`);

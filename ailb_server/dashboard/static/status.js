@@ -31,7 +31,7 @@ export function targetState(target) {
     case "credential":
       return { kind: "bad", text: `Credential refused${left}`, title: "The provider refuses AILB's key for it." };
     case "open":
-      return { kind: "bad", text: `Circuit open${left}`, title: "It failed too often and is left alone for a while." };
+      return { kind: "bad", text: `Open${left}`, title: "It failed too often and is left alone for a while." };
     case "cooling":
       return { kind: "warn", text: `Cooling${left}`, title: "Its provider limits AILB's rate." };
     default:

@@ -2,12 +2,12 @@
 
 import { h, setText } from "./dom.js";
 import { feeds } from "./feeds.js";
-import { ago, count, duration, fullTime, money, percent, words } from "./format.js";
+import { ago, count, counted, duration, fullTime, money, percent, words } from "./format.js";
 import { card, empty, fed, table, targetName } from "./parts.js";
 import { healthState, pill, targetState, troubled } from "./status.js";
 
 const state = {
-  head: "State",
+  head: "Circuit",
   make() {
     const part = pill();
     return { node: part.node, set: (target) => part.set(targetState(target)) };
@@ -81,7 +81,7 @@ export const targets = {
     const box = fed(feeds.stats, 8, grid.node, ({ targets: all, routing_strategy: strategy }) => {
       grid.update(all.slice().sort(order));
       const bad = troubled(all);
-      setText(summary, `${all.length} targets, ${bad ? `${bad} in trouble` : "none in trouble"} · strategy ${words(strategy)}`);
+      setText(summary, `${counted(all.length, "target")}, ${bad ? `${bad} in trouble` : "none in trouble"} · strategy ${words(strategy)}`);
     });
     const health = healthTable();
     const parts = fed(feeds.health, 4, health.node, (report) => health.update(report.components ?? []));
