@@ -85,5 +85,9 @@ function envoy_on_response(handle)
     replace_body(handle, status)
   elseif headers:get("x-http-status") then
     headers:replace(":status", headers:get("x-http-status"))
+    if headers:get("x-http-status") == "304" then
+      -- It would tell of the file's length, not of this answer's.
+      headers:remove("content-length")
+    end
   end
 end

@@ -24,10 +24,12 @@ _METHODS: Mapping[str, Mapping[str, Access]] = {
     # Probes of load balancers and containers have no keys, and health says nothing of value.
     "grpc.health.v1.Health": dict.fromkeys(("Check", "List", "Watch"), Access.ANYBODY),
     "ailb.v1.HealthService": {"GetHealth": Access.ANYBODY},
+    # A browser asks for a page without a key; what the page shows, it asks for with one.
+    "ailb.v1.DashboardService": {"GetDashboardFile": Access.ANYBODY},
     "grpc.reflection.v1alpha.ServerReflection": {"ServerReflectionInfo": Access.ANY_KEY},
     "ailb.v1.MetricsService": {"GetMetrics": Access.ADMIN},
     "ailb.v1.StatsService": dict.fromkeys(
-        ("GetRoutingStats", "ListRoutingDecisions"), Access.ADMIN
+        ("GetRoutingStats", "GetTraffic", "ListRoutingDecisions"), Access.ADMIN
     ),
     "ailb.v1.ApiKeyService": dict.fromkeys(
         (

@@ -11,6 +11,7 @@ from ailb.v1 import stats_pb2, stats_service_pb2_grpc
 from ailb.v1 import stats_service_pb2 as pb
 from ailb_server.domain.errors import InvalidRequestError
 from ailb_server.domain.target import Target
+from ailb_server.pipeline.traffic import SlotSnapshot, TrafficSnapshot
 from ailb_server.routing.breaker import BreakerState
 from ailb_server.routing.decisions import MAX_DECISIONS, Decision
 from ailb_server.routing.snapshot import Quantiles, TargetSnapshot
@@ -31,13 +32,17 @@ class StatsService(stats_service_pb2_grpc.StatsServiceServicer):
 
     def __init__(
         self,
+        instance: str,
         strategy: str,
         targets: Callable[[], Sequence[TargetSnapshot]],
         decisions: Callable[[], Sequence[Decision]],
+        traffic: Callable[[], TrafficSnapshot],
     ) -> None:
+        self._instance = instance
         self._strategy = strategy
         self._targets = targets
         self._decisions = decisions
+        self._traffic = traffic
 
     @override
     async def GetRoutingStats(
@@ -46,7 +51,24 @@ class StatsService(stats_service_pb2_grpc.StatsServiceServicer):
         """Ordered by provider and model."""
         targets = sorted(self._targets(), key=lambda target: (target.provider, target.model))
         return pb.GetRoutingStatsResponse(
-            routing_strategy=self._strategy, targets=[_target(target) for target in targets]
+            routing_strategy=self._strategy,
+            targets=[_target(target) for target in targets],
+            instance=self._instance,
+        )
+
+    @override
+    async def GetTraffic(
+        self, request: pb.GetTrafficRequest, context: Context
+    ) -> pb.GetTrafficResponse:
+        """Oldest first."""
+        seen = self._traffic()
+        return pb.GetTrafficResponse(
+            instance=self._instance,
+            slot_s=seen.slot_s,
+            slots=[_slot(slot) for slot in seen.slots],
+            last_minute=_slot(seen.last_minute),
+            last_minute_s=seen.last_minute_s,
+            active_requests=seen.active,
         )
 
     @override
@@ -59,7 +81,9 @@ class StatsService(stats_service_pb2_grpc.StatsServiceServicer):
                 f"`page_size` must be from 1 to {MAX_DECISIONS}.", param="page_size"
             )
         decisions = self._decisions()[: request.page_size or MAX_DECISIONS]
-        return pb.ListRoutingDecisionsResponse(decisions=[_decision(d) for d in decisions])
+        return pb.ListRoutingDecisionsResponse(
+            decisions=[_decision(d) for d in decisions], instance=self._instance
+        )
 
 
 def _target(target: TargetSnapshot) -> stats_pb2.TargetStats:
@@ -87,6 +111,21 @@ def _target(target: TargetSnapshot) -> stats_pb2.TargetStats:
         prompt_tokens=target.usage.prompt,
         completion_tokens=target.usage.completion,
         cost_usd=target.cost_micro_dollars / _MICRO,
+    )
+
+
+def _slot(slot: SlotSnapshot) -> stats_pb2.TrafficSlot:
+    return stats_pb2.TrafficSlot(
+        start=_time(slot.start),
+        requests=slot.requests,
+        failed_requests=slot.failed,
+        cancelled_requests=slot.cancelled,
+        refused_requests=slot.refused,
+        prompt_tokens=slot.prompt_tokens,
+        completion_tokens=slot.completion_tokens,
+        cost_usd=slot.cost_micro_dollars / _MICRO,
+        latency=_percentiles(slot.latency),
+        ttft=_percentiles(slot.ttft),
     )
 
 

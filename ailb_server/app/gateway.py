@@ -22,10 +22,17 @@ from ailb_server.app.providers import demo_provider
 from ailb_server.app.repeats import open_repeats
 from ailb_server.app.routes import OpenRoutes, RoutesHeard, open_routes
 from ailb_server.app.routing import OpenRouting, open_routing
-from ailb_server.app.services import access_services, audit_services, core_services, usage_services
+from ailb_server.app.services import (
+    access_services,
+    audit_services,
+    core_services,
+    dashboard_services,
+    usage_services,
+)
 from ailb_server.app.tasks import ended
 from ailb_server.app.usage import open_usage
 from ailb_server.app.version import VERSION
+from ailb_server.dashboard.bundle import Bundle
 from ailb_server.demo.server import DemoServer
 from ailb_server.pipeline.metering import Metering
 from ailb_server.pipeline.record import ChatObserver, Observers
@@ -150,7 +157,7 @@ class Gateway:
             context=context.stage,
             admission=admission,
             pricing=limits.pricing,
-            observer=Observers((metering, usage.callers, observing.access_log)),
+            observer=Observers((metering, usage.callers, observing.access_log, routing.traffic)),
             cache=repeats.cache,
         )
         chats = repeats.once(pipeline, admission)
@@ -165,6 +172,7 @@ class Gateway:
             *access_services(access.administration),
             *usage_services(usage.service),
             *audit_services(audit.service),
+            *dashboard_services(Bundle.load(keyless=not self._access.gate.required)),
         )
         return await self._serve(port, metrics, services)
 

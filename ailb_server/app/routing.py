@@ -25,6 +25,7 @@ from ailb_server.domain.target import Target
 from ailb_server.pipeline.chat import ChatPipeline
 from ailb_server.pipeline.counting import TokenCounting
 from ailb_server.pipeline.record import ChatObserver
+from ailb_server.pipeline.traffic import Traffic
 from ailb_server.providers.anthropic import AnthropicProvider
 from ailb_server.routing.catalogue import Catalogue
 from ailb_server.routing.dispatcher import AttemptSeen, Dispatcher
@@ -36,12 +37,16 @@ from ailb_server.telemetry.metrics import Metrics
 
 @dataclass(frozen=True, slots=True)
 class OpenRouting:
-    """`pipeline` has no context yet, and is the embedders': callers' has an observer of its own."""
+    """`pipeline` has no context yet, and is the embedders': callers' has an observer of its own.
+
+    `traffic` is to be told of callers' requests.
+    """
 
     catalogue: Catalogue
     pipeline: ChatPipeline
     counting: TokenCounting
     stats: StatsService
+    traffic: Traffic
     embedders: Embedders
 
 
@@ -73,11 +78,19 @@ def open_routing(
     dispatcher = Dispatcher(providers, ledger, seen, dispatch_rules(settings))
     watch_routing(metrics, ledger, dispatcher)
     pipeline = ChatPipeline(router=router, dispatcher=dispatcher, observer=observer)
+    traffic = Traffic()
     return OpenRouting(
         catalogue=catalogue,
         pipeline=pipeline,
         counting=TokenCounting(catalogue, counters, ledger, seen),
-        stats=StatsService(settings.routing_strategy, ledger.snapshot, router.decisions.snapshot),
+        stats=StatsService(
+            settings.module_id,
+            settings.routing_strategy,
+            ledger.snapshot,
+            router.decisions.snapshot,
+            traffic.snapshot,
+        ),
+        traffic=traffic,
         embedders=open_embedders(settings, local, pipeline, metrics.embedding, closing),
     )
 

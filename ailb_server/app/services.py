@@ -9,6 +9,7 @@ from ailb.v1 import (
     api_key_service_pb2_grpc,
     audit_service_pb2_grpc,
     chat_service_pb2_grpc,
+    dashboard_service_pb2_grpc,
     embedding_service_pb2_grpc,
     health_service_pb2_grpc,
     knowledge_service_pb2_grpc,
@@ -23,6 +24,7 @@ from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.api_key_service import ApiKeyService
 from ailb_server.api.audit_service import AuditService
 from ailb_server.api.chat_service import ChatService
+from ailb_server.api.dashboard_service import DashboardService
 from ailb_server.api.embedding_service import EmbeddingService
 from ailb_server.api.health_service import HealthService
 from ailb_server.api.knowledge_service import KnowledgeService
@@ -32,6 +34,7 @@ from ailb_server.api.model_service import ModelService
 from ailb_server.api.openai_service import OpenAIService
 from ailb_server.api.stats_service import StatsService
 from ailb_server.api.usage_service import UsageService
+from ailb_server.dashboard.bundle import Bundle
 from ailb_server.pipeline.chat import Chats
 from ailb_server.routing.catalogue import Catalogue
 from ailb_server.server import Register
@@ -88,3 +91,9 @@ def usage_services(usage: UsageService) -> Sequence[Register]:
 def audit_services(audit: AuditService) -> Sequence[Register]:
     """What tells of the audit log."""
     return (partial(audit_service_pb2_grpc.add_AuditServiceServicer_to_server, audit),)
+
+
+def dashboard_services(bundle: Bundle) -> Sequence[Register]:
+    """What serves the page for people."""
+    add = dashboard_service_pb2_grpc.add_DashboardServiceServicer_to_server
+    return (partial(add, DashboardService(bundle)),)

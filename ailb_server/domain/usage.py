@@ -91,6 +91,7 @@ class UsageFilter:
     provider: str = ""
     model: str = ""
     session_id: str = ""
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

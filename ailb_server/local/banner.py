@@ -33,6 +33,7 @@ class Running:
             grpc += ", by TLS"
         rows = [
             ("REST", f"{rest}/v1", "OpenAI's API, through Envoy; also /healthz, /metrics"),
+            ("Dashboard", f"{rest}/dashboard", "figures, and a playground, in a browser"),
             ("gRPC", authority(host, settings.grpc_port), grpc),
             ("Postgres", self.database_url, ""),
             ("Data", str(self.data_dir), ""),

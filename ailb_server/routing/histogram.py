@@ -25,6 +25,12 @@ class Histogram:
         self._counts[index] += 1
         self.count += 1
 
+    def add(self, other: "Histogram") -> None:
+        """Adds all of another's durations."""
+        if other.count:
+            self._counts = [a + b for a, b in zip(self._counts, other._counts, strict=True)]
+            self.count += other.count
+
     def quantile(self, share: float) -> float | None:
         """Seconds that `share` (0 to 1) of the durations did not exceed; None without any."""
         if self.count == 0:

@@ -105,6 +105,7 @@ def _where(which: UsageFilter) -> tuple[str, list[object]]:
         ("u.provider = {}", which.provider or None),
         (_MODEL + " = {}", which.model or None),
         (_SESSION, which.session_id or None),
+        ("u.request_id = {}", which.request_id or None),
     )
     for text, value in narrowing:
         if value is not None:

@@ -37,8 +37,9 @@ def test_every_row_has_an_rpc() -> None:
     assert TABLE.keys() - RPCS == set()
 
 
-def test_only_health_asks_nobody() -> None:
+def test_only_health_and_the_dashboards_files_ask_nobody() -> None:
     assert {method.rpartition("/")[0] for method in PUBLIC} == {
+        "/ailb.v1.DashboardService",
         "/grpc.health.v1.Health",
         "/ailb.v1.HealthService",
     }

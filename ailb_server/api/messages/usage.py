@@ -32,6 +32,7 @@ def anyones(request: _Anyones, now: datetime) -> UsageFilter:
         provider=_text(request.provider),
         model=_text(request.model),
         session_id=_text(request.session),
+        request_id=_text(request.request_id),
     )
 
 
@@ -47,6 +48,7 @@ def ones_own(request: service.ListOwnUsageRequest, who: Principal, now: datetime
         provider=_text(request.provider),
         model=_text(request.model),
         session_id=_text(request.session),
+        request_id=_text(request.request_id),
     )
 
 

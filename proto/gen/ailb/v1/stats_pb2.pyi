@@ -216,6 +216,68 @@ class TargetStats(_message.Message):
 Global___TargetStats: _TypeAlias = TargetStats  # noqa: Y015
 
 @_typing.final
+class TrafficSlot(_message.Message):
+    """What ended within some seconds, of the requests that reached a stage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    FAILED_REQUESTS_FIELD_NUMBER: _builtins.int
+    CANCELLED_REQUESTS_FIELD_NUMBER: _builtins.int
+    REFUSED_REQUESTS_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    COMPLETION_TOKENS_FIELD_NUMBER: _builtins.int
+    COST_USD_FIELD_NUMBER: _builtins.int
+    LATENCY_FIELD_NUMBER: _builtins.int
+    TTFT_FIELD_NUMBER: _builtins.int
+    start: _builtins.str
+    """When it began, RFC 3339 in UTC."""
+    requests: _builtins.int
+    """Requests that ended."""
+    failed_requests: _builtins.int
+    """Of these, those that ended with an error of a provider's or of AILB's own."""
+    cancelled_requests: _builtins.int
+    """Of these, those whose caller left."""
+    refused_requests: _builtins.int
+    """Of these, those refused for what they asked, for their caller's rights, limits or budget."""
+    prompt_tokens: _builtins.float
+    """Prompt tokens. A double, because ProtoJSON quotes 64-bit integers."""
+    completion_tokens: _builtins.float
+    """Answer tokens."""
+    cost_usd: _builtins.float
+    """What they cost in US dollars, where prices are known."""
+    @_builtins.property
+    def latency(self) -> Global___LatencyPercentiles:
+        """The time of those that ended well, from arrival to end."""
+
+    @_builtins.property
+    def ttft(self) -> Global___LatencyPercentiles:
+        """The time to the first token of those that were streamed."""
+
+    def __init__(
+        self,
+        *,
+        start: _builtins.str = ...,
+        requests: _builtins.int = ...,
+        failed_requests: _builtins.int = ...,
+        cancelled_requests: _builtins.int = ...,
+        refused_requests: _builtins.int = ...,
+        prompt_tokens: _builtins.float = ...,
+        completion_tokens: _builtins.float = ...,
+        cost_usd: _builtins.float = ...,
+        latency: Global___LatencyPercentiles | None = ...,
+        ttft: Global___LatencyPercentiles | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["latency", b"latency", "ttft", b"ttft"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled_requests", b"cancelled_requests", "completion_tokens", b"completion_tokens", "cost_usd", b"cost_usd", "failed_requests", b"failed_requests", "latency", b"latency", "prompt_tokens", b"prompt_tokens", "refused_requests", b"refused_requests", "requests", b"requests", "start", b"start", "ttft", b"ttft"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrafficSlot: _TypeAlias = TrafficSlot  # noqa: Y015
+
+@_typing.final
 class RoutingAttempt(_message.Message):
     """One target that a request was sent to."""
 

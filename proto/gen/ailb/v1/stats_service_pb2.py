@@ -26,7 +26,7 @@ from ailb.v1 import stats_pb2 as ailb_dot_v1_dot_stats__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61ilb/v1/stats_service.proto\x12\x07\x61ilb.v1\x1a\x13\x61ilb/v1/stats.proto\x1a\x1cgoogle/api/annotations.proto\"\x18\n\x16GetRoutingStatsRequest\"t\n\x17GetRoutingStatsResponse\x12)\n\x10routing_strategy\x18\x01 \x01(\tR\x0froutingStrategy\x12.\n\x07targets\x18\x02 \x03(\x0b\x32\x14.ailb.v1.TargetStatsR\x07targets\":\n\x1bListRoutingDecisionsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\"V\n\x1cListRoutingDecisionsResponse\x12\x36\n\tdecisions\x18\x01 \x03(\x0b\x32\x18.ailb.v1.RoutingDecisionR\tdecisions2\x86\x02\n\x0cStatsService\x12p\n\x0fGetRoutingStats\x12\x1f.ailb.v1.GetRoutingStatsRequest\x1a .ailb.v1.GetRoutingStatsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/api/routing/stats\x12\x83\x01\n\x14ListRoutingDecisions\x12$.ailb.v1.ListRoutingDecisionsRequest\x1a%.ailb.v1.ListRoutingDecisionsResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/api/routing/decisionsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61ilb/v1/stats_service.proto\x12\x07\x61ilb.v1\x1a\x13\x61ilb/v1/stats.proto\x1a\x1cgoogle/api/annotations.proto\"\x18\n\x16GetRoutingStatsRequest\"\x90\x01\n\x17GetRoutingStatsResponse\x12)\n\x10routing_strategy\x18\x01 \x01(\tR\x0froutingStrategy\x12.\n\x07targets\x18\x02 \x03(\x0b\x32\x14.ailb.v1.TargetStatsR\x07targets\x12\x1a\n\x08instance\x18\x03 \x01(\tR\x08instance\"\x13\n\x11GetTrafficRequest\"\xf7\x01\n\x12GetTrafficResponse\x12\x1a\n\x08instance\x18\x01 \x01(\tR\x08instance\x12\x15\n\x06slot_s\x18\x02 \x01(\x01R\x05slotS\x12*\n\x05slots\x18\x03 \x03(\x0b\x32\x14.ailb.v1.TrafficSlotR\x05slots\x12\x35\n\x0blast_minute\x18\x04 \x01(\x0b\x32\x14.ailb.v1.TrafficSlotR\nlastMinute\x12\"\n\rlast_minute_s\x18\x05 \x01(\x01R\x0blastMinuteS\x12\'\n\x0f\x61\x63tive_requests\x18\x06 \x01(\rR\x0e\x61\x63tiveRequests\":\n\x1bListRoutingDecisionsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\"r\n\x1cListRoutingDecisionsResponse\x12\x36\n\tdecisions\x18\x01 \x03(\x0b\x32\x18.ailb.v1.RoutingDecisionR\tdecisions\x12\x1a\n\x08instance\x18\x02 \x01(\tR\x08instance2\xeb\x02\n\x0cStatsService\x12p\n\x0fGetRoutingStats\x12\x1f.ailb.v1.GetRoutingStatsRequest\x1a .ailb.v1.GetRoutingStatsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/api/routing/stats\x12\x63\n\nGetTraffic\x12\x1a.ailb.v1.GetTrafficRequest\x1a\x1b.ailb.v1.GetTrafficResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/api/routing/traffic\x12\x83\x01\n\x14ListRoutingDecisions\x12$.ailb.v1.ListRoutingDecisionsRequest\x1a%.ailb.v1.ListRoutingDecisionsResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/api/routing/decisionsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,16 +35,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STATSSERVICE'].methods_by_name['GetRoutingStats']._loaded_options = None
   _globals['_STATSSERVICE'].methods_by_name['GetRoutingStats']._serialized_options = b'\202\323\344\223\002\024\022\022/api/routing/stats'
+  _globals['_STATSSERVICE'].methods_by_name['GetTraffic']._loaded_options = None
+  _globals['_STATSSERVICE'].methods_by_name['GetTraffic']._serialized_options = b'\202\323\344\223\002\026\022\024/api/routing/traffic'
   _globals['_STATSSERVICE'].methods_by_name['ListRoutingDecisions']._loaded_options = None
   _globals['_STATSSERVICE'].methods_by_name['ListRoutingDecisions']._serialized_options = b'\202\323\344\223\002\030\022\026/api/routing/decisions'
   _globals['_GETROUTINGSTATSREQUEST']._serialized_start=91
   _globals['_GETROUTINGSTATSREQUEST']._serialized_end=115
-  _globals['_GETROUTINGSTATSRESPONSE']._serialized_start=117
-  _globals['_GETROUTINGSTATSRESPONSE']._serialized_end=233
-  _globals['_LISTROUTINGDECISIONSREQUEST']._serialized_start=235
-  _globals['_LISTROUTINGDECISIONSREQUEST']._serialized_end=293
-  _globals['_LISTROUTINGDECISIONSRESPONSE']._serialized_start=295
-  _globals['_LISTROUTINGDECISIONSRESPONSE']._serialized_end=381
-  _globals['_STATSSERVICE']._serialized_start=384
-  _globals['_STATSSERVICE']._serialized_end=646
+  _globals['_GETROUTINGSTATSRESPONSE']._serialized_start=118
+  _globals['_GETROUTINGSTATSRESPONSE']._serialized_end=262
+  _globals['_GETTRAFFICREQUEST']._serialized_start=264
+  _globals['_GETTRAFFICREQUEST']._serialized_end=283
+  _globals['_GETTRAFFICRESPONSE']._serialized_start=286
+  _globals['_GETTRAFFICRESPONSE']._serialized_end=533
+  _globals['_LISTROUTINGDECISIONSREQUEST']._serialized_start=535
+  _globals['_LISTROUTINGDECISIONSREQUEST']._serialized_end=593
+  _globals['_LISTROUTINGDECISIONSRESPONSE']._serialized_start=595
+  _globals['_LISTROUTINGDECISIONSRESPONSE']._serialized_end=709
+  _globals['_STATSSERVICE']._serialized_start=712
+  _globals['_STATSSERVICE']._serialized_end=1075
 # @@protoc_insertion_point(module_scope)

@@ -44,8 +44,11 @@ class GetRoutingStatsResponse(_message.Message):
 
     ROUTING_STRATEGY_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
     routing_strategy: _builtins.str
     """`ROUTING_STRATEGY`, where a model or a request names no other."""
+    instance: _builtins.str
+    """The instance's MODULE_ID: behind one address there may be several, each with figures of its own."""
     @_builtins.property
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[_stats_pb2.TargetStats]:
         """Every target that was asked, ordered by provider and model."""
@@ -55,14 +58,78 @@ class GetRoutingStatsResponse(_message.Message):
         *,
         routing_strategy: _builtins.str = ...,
         targets: _abc.Iterable[_stats_pb2.TargetStats] | None = ...,
+        instance: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["routing_strategy", b"routing_strategy", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "routing_strategy", b"routing_strategy", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetRoutingStatsResponse: _TypeAlias = GetRoutingStatsResponse  # noqa: Y015
+
+@_typing.final
+class GetTrafficRequest(_message.Message):
+    """The request of `StatsService.GetTraffic`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTrafficRequest: _TypeAlias = GetTrafficRequest  # noqa: Y015
+
+@_typing.final
+class GetTrafficResponse(_message.Message):
+    """The response of `StatsService.GetTraffic`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    SLOT_S_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
+    LAST_MINUTE_FIELD_NUMBER: _builtins.int
+    LAST_MINUTE_S_FIELD_NUMBER: _builtins.int
+    ACTIVE_REQUESTS_FIELD_NUMBER: _builtins.int
+    instance: _builtins.str
+    """The instance's MODULE_ID."""
+    slot_s: _builtins.float
+    """How many seconds a slot lasts."""
+    last_minute_s: _builtins.float
+    """How many seconds `last_minute` covers."""
+    active_requests: _builtins.int
+    """Requests that run."""
+    @_builtins.property
+    def slots(self) -> _containers.RepeatedCompositeFieldContainer[_stats_pb2.TrafficSlot]:
+        """The slots, oldest first; the last one is not over yet."""
+
+    @_builtins.property
+    def last_minute(self) -> _stats_pb2.TrafficSlot:
+        """The last minute's: of the slots that are over within it, and of the one that is not."""
+
+    def __init__(
+        self,
+        *,
+        instance: _builtins.str = ...,
+        slot_s: _builtins.float = ...,
+        slots: _abc.Iterable[_stats_pb2.TrafficSlot] | None = ...,
+        last_minute: _stats_pb2.TrafficSlot | None = ...,
+        last_minute_s: _builtins.float = ...,
+        active_requests: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_minute", b"last_minute"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_requests", b"active_requests", "instance", b"instance", "last_minute", b"last_minute", "last_minute_s", b"last_minute_s", "slot_s", b"slot_s", "slots", b"slots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTrafficResponse: _TypeAlias = GetTrafficResponse  # noqa: Y015
 
 @_typing.final
 class ListRoutingDecisionsRequest(_message.Message):
@@ -93,6 +160,9 @@ class ListRoutingDecisionsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DECISIONS_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    instance: _builtins.str
+    """The instance's MODULE_ID."""
     @_builtins.property
     def decisions(self) -> _containers.RepeatedCompositeFieldContainer[_stats_pb2.RoutingDecision]:
         """The decisions. The newest 200 are kept, so there is one page."""
@@ -101,10 +171,11 @@ class ListRoutingDecisionsResponse(_message.Message):
         self,
         *,
         decisions: _abc.Iterable[_stats_pb2.RoutingDecision] | None = ...,
+        instance: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "instance", b"instance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,6 +40,11 @@ class StatsServiceStub:
                 request_serializer=ailb_dot_v1_dot_stats__service__pb2.GetRoutingStatsRequest.SerializeToString,
                 response_deserializer=ailb_dot_v1_dot_stats__service__pb2.GetRoutingStatsResponse.FromString,
                 _registered_method=True)
+        self.GetTraffic = channel.unary_unary(
+                '/ailb.v1.StatsService/GetTraffic',
+                request_serializer=ailb_dot_v1_dot_stats__service__pb2.GetTrafficRequest.SerializeToString,
+                response_deserializer=ailb_dot_v1_dot_stats__service__pb2.GetTrafficResponse.FromString,
+                _registered_method=True)
         self.ListRoutingDecisions = channel.unary_unary(
                 '/ailb.v1.StatsService/ListRoutingDecisions',
                 request_serializer=ailb_dot_v1_dot_stats__service__pb2.ListRoutingDecisionsRequest.SerializeToString,
@@ -53,6 +58,13 @@ class StatsServiceServicer:
 
     def GetRoutingStats(self, request, context):
         """Gets every target's figures.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTraffic(self, request, context):
+        """Gets what this instance served lately, in slots of some seconds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,6 +84,11 @@ def add_StatsServiceServicer_to_server(servicer, server):
                     servicer.GetRoutingStats,
                     request_deserializer=ailb_dot_v1_dot_stats__service__pb2.GetRoutingStatsRequest.FromString,
                     response_serializer=ailb_dot_v1_dot_stats__service__pb2.GetRoutingStatsResponse.SerializeToString,
+            ),
+            'GetTraffic': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTraffic,
+                    request_deserializer=ailb_dot_v1_dot_stats__service__pb2.GetTrafficRequest.FromString,
+                    response_serializer=ailb_dot_v1_dot_stats__service__pb2.GetTrafficResponse.SerializeToString,
             ),
             'ListRoutingDecisions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRoutingDecisions,
@@ -107,6 +124,33 @@ class StatsService:
             '/ailb.v1.StatsService/GetRoutingStats',
             ailb_dot_v1_dot_stats__service__pb2.GetRoutingStatsRequest.SerializeToString,
             ailb_dot_v1_dot_stats__service__pb2.GetRoutingStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTraffic(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ailb.v1.StatsService/GetTraffic',
+            ailb_dot_v1_dot_stats__service__pb2.GetTrafficRequest.SerializeToString,
+            ailb_dot_v1_dot_stats__service__pb2.GetTrafficResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,8 @@ class StatsServiceStub:
     def __new__(cls, channel: _aio.Channel) -> StatsServiceAsyncStub: ...
     GetRoutingStats: _grpc.UnaryUnaryMultiCallable[_stats_service_pb2.GetRoutingStatsRequest, _stats_service_pb2.GetRoutingStatsResponse]
     """Gets every target's figures."""
+    GetTraffic: _grpc.UnaryUnaryMultiCallable[_stats_service_pb2.GetTrafficRequest, _stats_service_pb2.GetTrafficResponse]
+    """Gets what this instance served lately, in slots of some seconds."""
     ListRoutingDecisions: _grpc.UnaryUnaryMultiCallable[_stats_service_pb2.ListRoutingDecisionsRequest, _stats_service_pb2.ListRoutingDecisionsResponse]
     """Lists the last routing decisions, newest first."""
 
@@ -45,6 +47,8 @@ class StatsServiceAsyncStub(StatsServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetRoutingStats: _aio.UnaryUnaryMultiCallable[_stats_service_pb2.GetRoutingStatsRequest, _stats_service_pb2.GetRoutingStatsResponse]  # type: ignore[assignment]
     """Gets every target's figures."""
+    GetTraffic: _aio.UnaryUnaryMultiCallable[_stats_service_pb2.GetTrafficRequest, _stats_service_pb2.GetTrafficResponse]  # type: ignore[assignment]
+    """Gets what this instance served lately, in slots of some seconds."""
     ListRoutingDecisions: _aio.UnaryUnaryMultiCallable[_stats_service_pb2.ListRoutingDecisionsRequest, _stats_service_pb2.ListRoutingDecisionsResponse]  # type: ignore[assignment]
     """Lists the last routing decisions, newest first."""
 
@@ -58,6 +62,14 @@ class StatsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_stats_service_pb2.GetRoutingStatsResponse, _abc.Awaitable[_stats_service_pb2.GetRoutingStatsResponse]]:
         """Gets every target's figures."""
+
+    @_abc_1.abstractmethod
+    def GetTraffic(
+        self,
+        request: _stats_service_pb2.GetTrafficRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_stats_service_pb2.GetTrafficResponse, _abc.Awaitable[_stats_service_pb2.GetTrafficResponse]]:
+        """Gets what this instance served lately, in slots of some seconds."""
 
     @_abc_1.abstractmethod
     def ListRoutingDecisions(

@@ -37,6 +37,7 @@ class ListUsageRequest(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """Only this tenant's."""
     key_id: _builtins.int
@@ -51,6 +52,8 @@ class ListUsageRequest(_message.Message):
     """At most so many sums, 1 to 1000. 100 if not set."""
     page_token: _builtins.str
     """`next_page_token` of the page before."""
+    request_id: _builtins.str
+    """Only what had this `x-request-id`."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Only what ended at or after this time. The beginning of this month in UTC if not set."""
@@ -76,10 +79,11 @@ class ListUsageRequest(_message.Message):
         session: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "group_by", b"group_by", "key_id", b"key_id", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "provider", b"provider", "session", b"session", "start_time", b"start_time", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "group_by", b"group_by", "key_id", b"key_id", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "provider", b"provider", "request_id", b"request_id", "session", b"session", "start_time", b"start_time", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -134,6 +138,7 @@ class ListOwnUsageRequest(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     whole_tenant: _builtins.bool
     """All of the caller's tenant, instead of its key's alone."""
     provider: _builtins.str
@@ -146,6 +151,8 @@ class ListOwnUsageRequest(_message.Message):
     """At most so many sums, 1 to 1000. 100 if not set."""
     page_token: _builtins.str
     """`next_page_token` of the page before."""
+    request_id: _builtins.str
+    """Only what had this `x-request-id`."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Only what ended at or after this time. The beginning of this month in UTC if not set."""
@@ -170,10 +177,11 @@ class ListOwnUsageRequest(_message.Message):
         session: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "group_by", b"group_by", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "provider", b"provider", "session", b"session", "start_time", b"start_time", "whole_tenant", b"whole_tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "group_by", b"group_by", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "provider", b"provider", "request_id", b"request_id", "session", b"session", "start_time", b"start_time", "whole_tenant", b"whole_tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -226,6 +234,7 @@ class ExportUsageRequest(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """Only this tenant's."""
     key_id: _builtins.int
@@ -236,6 +245,8 @@ class ExportUsageRequest(_message.Message):
     """Only of this model, as the provider names it."""
     session: _builtins.str
     """Only of this session."""
+    request_id: _builtins.str
+    """Only what had this `x-request-id`."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Only what ended at or after this time. The beginning of this month in UTC if not set."""
@@ -254,10 +265,11 @@ class ExportUsageRequest(_message.Message):
         provider: _builtins.str = ...,
         model: _builtins.str = ...,
         session: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "key_id", b"key_id", "model", b"model", "provider", b"provider", "session", b"session", "start_time", b"start_time", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "key_id", b"key_id", "model", b"model", "provider", b"provider", "request_id", b"request_id", "session", b"session", "start_time", b"start_time", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""The dashboard: a page of plain files, served as they are."""
