@@ -39,7 +39,7 @@ class Desk:
     def ask(self, keep: int = 0, want: int = 0, settled: int | None = None) -> Ask:
         told = self.settled if settled is None else settled
         return Ask(
-            budget(1000), self.lease, keep, keep, told, 0, min(want, 1), want, want, recall=False
+            budget(1000), self.lease, keep, keep, told, 0, 0, min(want, 1), want, want, recall=False
         )
 
     async def exchange(self, keep: int = 0, want: int = 0, settled: int | None = None) -> Grant:

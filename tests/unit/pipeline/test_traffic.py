@@ -19,8 +19,8 @@ class Wall:
 
 
 def told(traffic: Traffic, outcome: str = "ok", *, seconds: float = 0.1) -> None:
-    traffic.chat_started()
     record = ChatRecord("m", stream=True, outcome=outcome, first_token_s=seconds / 2)
+    traffic.chat_started(record)
     record.usage, record.cost_micro_dollars = TokenUsage(prompt=10, completion=5), 7
     record.total_s = seconds
     traffic.chat_finished(record)
@@ -71,9 +71,10 @@ def test_only_answers_tell_of_latency() -> None:
 
 def test_what_runs_is_counted_until_its_end() -> None:
     traffic = Traffic(Wall())
-    traffic.chat_started()
+    record = ChatRecord("m", stream=False)
+    traffic.chat_started(record)
     assert traffic.snapshot().active == 1
-    traffic.chat_finished(ChatRecord("m", stream=False))
+    traffic.chat_finished(record)
     assert traffic.snapshot().active == 0
 
 
