@@ -12,6 +12,8 @@ from prometheus_client import start_http_server
 from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.edge import Edge
 from ailb_server.api.health_service import HealthService, Instance
+from ailb_server.api.module.calls import ModuleCalls
+from ailb_server.api.module.module_service import ModuleService
 from ailb_server.app.access import AccessParts, PepperError, first_admin, open_access
 from ailb_server.app.context import open_context
 from ailb_server.app.limits import open_limits
@@ -19,7 +21,12 @@ from ailb_server.app.providers import (
     demo_provider,
 )
 from ailb_server.app.routing import OpenRouting, open_routing
-from ailb_server.app.services import access_services, core_services, usage_services
+from ailb_server.app.services import (
+    access_services,
+    core_services,
+    module_services,
+    usage_services,
+)
 from ailb_server.app.tasks import ended
 from ailb_server.app.usage import open_usage
 from ailb_server.app.version import VERSION
@@ -136,6 +143,7 @@ class Gateway:
             *context.services,
             *access_services(access.administration),
             *usage_services(usage.service),
+            *module_services(ModuleService(ModuleCalls())),
         )
         return await self._serve(port, metrics, services)
 

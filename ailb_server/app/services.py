@@ -27,6 +27,7 @@ from ailb_server.api.knowledge_service import KnowledgeService
 from ailb_server.api.memory_service import MemoryService
 from ailb_server.api.metrics_service import MetricsService
 from ailb_server.api.model_service import ModelService
+from ailb_server.api.module.module_service import ModuleService
 from ailb_server.api.openai_service import OpenAIService
 from ailb_server.api.stats_service import StatsService
 from ailb_server.api.usage_service import UsageService
@@ -34,6 +35,7 @@ from ailb_server.pipeline.chat import ChatPipeline
 from ailb_server.routing.catalogue import Catalogue
 from ailb_server.server import Register
 from ailb_server.telemetry.metrics import Metrics
+from marchproxy import module_pb2_grpc
 
 
 def core_services(
@@ -83,3 +85,8 @@ def access_services(administration: KeyAdministration) -> Sequence[Register]:
 def usage_services(usage: UsageService) -> Sequence[Register]:
     """What tells of the usage ledger."""
     return (partial(usage_service_pb2_grpc.add_UsageServiceServicer_to_server, usage),)
+
+
+def module_services(module: ModuleService) -> Sequence[Register]:
+    """What MarchProxy's load balancer calls."""
+    return (partial(module_pb2_grpc.add_ModuleServiceServicer_to_server, module),)

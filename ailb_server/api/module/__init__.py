@@ -1,0 +1,1 @@
+"""`marchproxy.ModuleService`: what MarchProxy's load balancer asks of this instance."""
