@@ -30,6 +30,7 @@ from ailb_server.domain.errors import (
 )
 from ailb_server.domain.principal import ANYONE, Principal
 from ailb_server.telemetry import logs
+from ailb_server.telemetry.vitals import Traffic
 
 REQUEST_ID_KEY = "x-request-id"
 # Envoy's transcoder sets it, to the path with its query, on what was a REST call.
@@ -113,7 +114,9 @@ class Edge(grpc.aio.ServerInterceptor):
         max_calls: int,
         gate: Gate | None = None,
         refused: Callable[[str], None] = lambda _: None,
+        traffic: Traffic | None = None,
     ) -> None:
+        self._traffic = traffic or Traffic()
         self._max_calls = max_calls
         self._gate = gate
         self._refused = refused
@@ -159,23 +162,39 @@ class Edge(grpc.aio.ServerInterceptor):
     def _wrap(self, method: str, handler: Handler) -> Handler:
         access = _UNKEYED if self._gate is None else self._gate.access(method)
         way = _Way(method, not method.startswith(_UNBOUNDED), access)
+        serialize = _counted(handler.response_serializer, self._traffic)
         if not handler.response_streaming:
             return grpc.unary_unary_rpc_method_handler(
-                self._unary(_parsed(handler.request_deserializer, handler.unary_unary), way),
+                self._unary(self._parsed(handler.request_deserializer, handler.unary_unary), way),
                 None,
-                handler.response_serializer,
+                serialize,
             )
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(
                 self._stream(handler.stream_stream, way),
                 handler.request_deserializer,
-                handler.response_serializer,
+                serialize,
             )
         return grpc.unary_stream_rpc_method_handler(
-            self._stream(_parsed(handler.request_deserializer, handler.unary_stream), way),
+            self._stream(self._parsed(handler.request_deserializer, handler.unary_stream), way),
             None,
-            handler.response_serializer,
+            serialize,
         )
+
+    def _parsed(self, parse: Any, behavior: Any) -> Any:
+        """Parses within the call, so that bytes which are no message meet the error table too."""
+        traffic = self._traffic
+
+        def call(request: bytes, context: Context) -> Any:
+            traffic.received += len(request)
+            with Refusals(current_call.get()):
+                try:
+                    message = parse(request) if parse else request
+                except DecodeError:
+                    raise InvalidRequestError("The request is not the method's message.") from None
+            return behavior(message, context)
+
+        return call
 
     def _unary(self, behavior: Any, way: "_Way") -> Any:
         async def call(request: Any, context: Context) -> Any:
@@ -203,6 +222,9 @@ class Edge(grpc.aio.ServerInterceptor):
         call, secret = arrival(context, self._is_interrupting, self._refused)
         logs.request_id.set(call.request_id)
         task = asyncio.current_task()
+        traffic = self._traffic
+        traffic.calls += 1
+        traffic.active += 1
         try:
             with Refusals(call):
                 # Before it takes one of the places: who is nobody must not keep others out.
@@ -221,6 +243,7 @@ class Edge(grpc.aio.ServerInterceptor):
                 raise
             await abort(context, call, errors.as_ailb_error(error, call.request_id))
         finally:
+            traffic.active -= 1
             if task is not None:
                 self._running.discard(task)
 
@@ -250,16 +273,13 @@ def interruption(call: Call) -> Iterator[None]:
         ) from None
 
 
-def _parsed(parse: Any, behavior: Any) -> Any:
-    """Parses within the call, so that bytes which are no message meet the error table too."""
+def _counted(serialize: Any, traffic: Traffic) -> Any:
+    """The serializer, with what it makes added up."""
 
-    def call(request: bytes, context: Context) -> Any:
-        with Refusals(current_call.get()):
-            try:
-                message = parse(request) if parse else request
-            except DecodeError:
-                raise InvalidRequestError("The request is not the method's message.") from None
-        return behavior(message, context)
+    def call(message: Any) -> bytes:
+        data: bytes = serialize(message) if serialize else message
+        traffic.sent += len(data)
+        return data
 
     return call
 

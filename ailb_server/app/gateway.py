@@ -182,7 +182,8 @@ class Gateway:
         settings = self._settings
         limit = settings.max_concurrent_requests
         gate = None if self._access is None else self._access.gate
-        server = GrpcServer(Edge(limit, gate, metrics.refused), services, max_calls=limit)
+        edge = Edge(limit, gate, metrics.refused, metrics.vitals.traffic)
+        server = GrpcServer(edge, services, max_calls=limit)
         bound = await server.start(settings.host, port)
         self._server = server
         self._closing.push_async_callback(server.stop)

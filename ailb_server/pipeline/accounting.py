@@ -49,7 +49,7 @@ class Accounting:
         self._own = own
         self._clock = clock
 
-    def chat_started(self) -> None:
+    def chat_started(self, record: ChatRecord) -> None:
         """See `ChatObserver`."""
 
     def chat_answered(self, record: ChatRecord) -> None:

@@ -125,7 +125,7 @@ async def _tallied(answer: Answer, reckoning: Reckoning) -> AsyncGenerator[ChatC
 @contextmanager
 def _recorded(record: ChatRecord, observer: ChatObserver) -> Iterator[float]:
     started = time.perf_counter()
-    observer.chat_started()
+    observer.chat_started(record)
     try:
         yield started
     except AilbError as error:

@@ -10,9 +10,10 @@ class Metering:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def chat_started(self) -> None:
+    def chat_started(self, record: ChatRecord) -> None:
         """See `ChatObserver`."""
         self._metrics.active.inc()
+        self._metrics.vitals.began(stream=record.stream)
 
     def chat_answered(self, record: ChatRecord) -> None:
         """See `ChatObserver`."""
@@ -21,6 +22,7 @@ class Metering:
         """See `ChatObserver`."""
         metrics, target = self._metrics, record.target
         metrics.active.dec()
+        metrics.vitals.ended(record.outcome, record.total_s, stream=record.stream)
         metrics.ended(target, record.outcome, record.total_s)
         if record.overhead_s is not None:
             metrics.overhead(record.overhead_s)

@@ -72,7 +72,7 @@ def record_of(request: ChatRequest, wishes: CallWishes) -> ChatRecord:
 class ChatObserver(Protocol):
     """Who is told of each chat."""
 
-    def chat_started(self) -> None:
+    def chat_started(self, record: ChatRecord) -> None:
         """A chat enters."""
         ...
 
@@ -93,10 +93,10 @@ class Observers:
 
     observers: Sequence[ChatObserver]
 
-    def chat_started(self) -> None:
+    def chat_started(self, record: ChatRecord) -> None:
         """See `ChatObserver`."""
         for observer in self.observers:
-            observer.chat_started()
+            observer.chat_started(record)
 
     def chat_answered(self, record: ChatRecord) -> None:
         """See `ChatObserver`."""

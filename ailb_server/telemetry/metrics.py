@@ -17,6 +17,7 @@ from ailb_server.domain.chat import TokenUsage
 from ailb_server.domain.target import Target
 from ailb_server.telemetry.embedding_metrics import EmbeddingMetrics
 from ailb_server.telemetry.knowledge_metrics import KnowledgeMetrics
+from ailb_server.telemetry.vitals import Vitals
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 # Model names come from providers' listings: past this many pairs, further ones share a label.
@@ -71,6 +72,7 @@ class Metrics:
         self.active = Gauge("ailb_active_chats", "Requests that run.", registry=self.registry)
         self.embedding = EmbeddingMetrics(self.registry)
         self.knowledge = KnowledgeMetrics(self.registry)
+        self.vitals = Vitals()
         self._labels: dict[tuple[str, str], tuple[str, str]] = {}
         self._children: dict[tuple[object, ...], Any] = {}
 
@@ -108,6 +110,7 @@ class Metrics:
     def refused(self, reason: str) -> None:
         """A request that no stage has seen. `reason` is an error's: a closed set."""
         _child(self._children, self._refused, reason).inc()
+        self.vitals.refused()
 
     def first_token(self, target: Target, seconds: float) -> None:
         """A streamed chat's first chunk."""

@@ -86,7 +86,7 @@ class Observer:
     records: list[ChatRecord] = field(default_factory=list)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def chat_started(self) -> None:
+    def chat_started(self, record: ChatRecord) -> None:
         self.started += 1
 
     def chat_answered(self, record: ChatRecord) -> None:

@@ -13,7 +13,7 @@ _LABELS = {"provider": "p", "model": "m"}
 def _metered(record: ChatRecord) -> Metrics:
     metrics = Metrics("ailb-1", "0")
     metering = Metering(metrics)
-    metering.chat_started()
+    metering.chat_started(record)
     assert metrics.registry.get_sample_value("ailb_active_chats") == 1
     metering.chat_finished(record)
     assert metrics.registry.get_sample_value("ailb_active_chats") == 0
