@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ailb_server.access.secret import Digester, new_secret
-from ailb_server.domain.api_key import Actor, ApiKey, KeyQuery, KeyTerms, NewKey, Secret
+from ailb_server.domain.api_key import ApiKey, KeyQuery, KeyTerms, NewKey, Secret
+from ailb_server.domain.audit import Actor
 from ailb_server.domain.errors import InvalidRequestError, NotFoundError
 from ailb_server.domain.principal import KeyLimits
 

@@ -9,10 +9,9 @@ from typing_extensions import override
 from ailb.v1 import api_key_service_pb2 as pb
 from ailb.v1 import api_key_service_pb2_grpc as pb_grpc
 from ailb_server.access.administration import DEFAULT_GRACE_S, MAX_ID, KeyAdministration
-from ailb_server.api.credentials import peer
-from ailb_server.api.edge import current_call
+from ailb_server.api.actor import actor
 from ailb_server.api.messages.api_key import api_key, key_change, new_key
-from ailb_server.domain.api_key import Actor, KeyQuery
+from ailb_server.domain.api_key import KeyQuery
 from ailb_server.domain.errors import InvalidRequestError
 
 MAX_PAGE = 1000
@@ -33,7 +32,7 @@ class ApiKeyService(pb_grpc.ApiKeyServiceServicer):
         self, request: pb.CreateApiKeyRequest, context: Context
     ) -> pb.CreateApiKeyResponse:
         """INVALID_ARGUMENT for what a key cannot have."""
-        key, secret = await self._administration.create(new_key(request), _actor(context))
+        key, secret = await self._administration.create(new_key(request), actor(context))
         return pb.CreateApiKeyResponse(api_key=api_key(key), secret=secret)
 
     @override
@@ -65,7 +64,7 @@ class ApiKeyService(pb_grpc.ApiKeyServiceServicer):
         self, request: pb.UpdateApiKeyRequest, context: Context
     ) -> pb.UpdateApiKeyResponse:
         """NOT_FOUND if there is none."""
-        key = await self._administration.update(request.id, key_change(request), _actor(context))
+        key = await self._administration.update(request.id, key_change(request), actor(context))
         return pb.UpdateApiKeyResponse(api_key=api_key(key))
 
     @override
@@ -74,7 +73,7 @@ class ApiKeyService(pb_grpc.ApiKeyServiceServicer):
     ) -> pb.RotateApiKeyResponse:
         """NOT_FOUND if there is none."""
         grace_s = request.grace_seconds if request.HasField("grace_seconds") else DEFAULT_GRACE_S
-        key, secret = await self._administration.rotate(request.id, grace_s, _actor(context))
+        key, secret = await self._administration.rotate(request.id, grace_s, actor(context))
         return pb.RotateApiKeyResponse(api_key=api_key(key), secret=secret)
 
     @override
@@ -82,14 +81,8 @@ class ApiKeyService(pb_grpc.ApiKeyServiceServicer):
         self, request: pb.RevokeApiKeyRequest, context: Context
     ) -> pb.RevokeApiKeyResponse:
         """NOT_FOUND if there is none."""
-        key = await self._administration.revoke(request.id, _actor(context))
+        key = await self._administration.revoke(request.id, actor(context))
         return pb.RevokeApiKeyResponse(api_key=api_key(key))
-
-
-def _actor(context: Context) -> Actor:
-    call = current_call.get()
-    who = call.principal
-    return Actor(who.name, who.key_id, peer(context, rest=call.rest), call.request_id)
 
 
 def _after(page_token: str) -> int:

@@ -10,11 +10,12 @@ from pathlib import Path
 from ailb_server.access.administration import KeyAdministration
 from ailb_server.access.authenticator import Authenticator
 from ailb_server.access.key_cache import CacheRules
-from ailb_server.access.refusals import Refusals
 from ailb_server.access.secret import PEPPER_BYTES, Digester, fingerprint, pepper_of
 from ailb_server.api.gate import Gate
+from ailb_server.app.audit import OpenAudit
 from ailb_server.app.tasks import ended
-from ailb_server.domain.api_key import Actor, ApiKey, KeyTerms, NewKey
+from ailb_server.domain.api_key import ApiKey, KeyTerms, NewKey
+from ailb_server.domain.audit import Actor
 from ailb_server.domain.principal import Role
 from ailb_server.settings import Settings
 from ailb_server.storage.api_keys import PostgresApiKeys
@@ -23,7 +24,6 @@ from ailb_server.storage.key_digest import KeptPepper, PostgresKeyDigest
 from ailb_server.storage.migrations import migrate
 from ailb_server.storage.notifications import Notifications
 from ailb_server.storage.pool import Store
-from ailb_server.telemetry.metrics import Metrics
 
 CHANNEL = "ailb_keys"
 
@@ -46,14 +46,13 @@ async def open_access(
     settings: Settings,
     store: Store,
     database_url: str,
-    metrics: Metrics,
+    audit: OpenAudit,
     heard: Mapping[str, Callable[[str], None]],
     closing: contextlib.AsyncExitStack,
 ) -> AccessParts:
     """`store` is open. `heard` is what to do with other announcements. Raises PepperError."""
     digester = await open_digester(settings, store)
-    audit = PostgresAuditLog(store, settings.module_id)
-    keys = PostgresApiKeys(store, audit)
+    keys = PostgresApiKeys(store, audit.rows)
     admin = settings.admin_api_key
     authenticator = Authenticator(
         keys,
@@ -62,13 +61,10 @@ async def open_access(
         CacheRules(ttl_s=settings.key_cache_ttl_s, outage_ttl_s=settings.key_outage_ttl_s),
     )
     closing.push_async_callback(authenticator.close)
-    refusals = Refusals(audit, metrics.key_refused)
-    refusals.start()
-    closing.push_async_callback(refusals.close)
     _hear(database_url, authenticator, heard, closing)
     gate = Gate(
         authenticator,
-        refusals.note,
+        audit.refusals.note,
         required=settings.require_api_key is not False,
         open_metrics=settings.metrics_without_key,
     )

@@ -15,6 +15,7 @@ from ailb_server.api.health_service import HealthService, Instance
 from ailb_server.api.module.calls import ModuleCalls
 from ailb_server.api.module.module_service import ModuleService
 from ailb_server.app.access import AccessParts, PepperError, first_admin, open_access
+from ailb_server.app.audit import open_audit
 from ailb_server.app.context import open_context
 from ailb_server.app.limits import open_limits
 from ailb_server.app.providers import (
@@ -113,9 +114,10 @@ class Gateway:
         settings = self._settings
         metrics = Metrics(settings.module_id, VERSION)
         store = await self._open_store()
+        audit = open_audit(settings, store, metrics, self._closing)
         limits = open_limits(settings, store, LimitMetrics(metrics.registry), self._closing)
         access = self._access = await open_access(
-            settings, store, self._database_url, metrics, limits.heard, self._closing
+            settings, store, self._database_url, audit, limits.heard, self._closing
         )
         if settings.demo_provider:
             await self._start_demo()

@@ -69,32 +69,6 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Actor:
-    """Who does something that the audit log tells."""
-
-    name: str
-    key_id: int | None = None
-    peer: str = ""
-    request_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEvent:
-    """A row of the audit log. `before` and `after` are of JSON and hold no secret.
-
-    `times`: how many events of one kind it stands for.
-    """
-
-    action: str
-    actor: Actor
-    tenant_id: int | None = None
-    subject: str = ""
-    before: Mapping[str, object] | None = None
-    after: Mapping[str, object] | None = None
-    times: int = 1
-
-
-@dataclass(frozen=True, slots=True)
 class Match:
     """The key that a secret opens. `until`, in seconds since 1970, is when this secret's time is
     over: the key's, or that of a secret that was rotated away."""

@@ -8,16 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ailb_server.domain.api_key import (
-    Actor,
-    ApiKey,
-    AuditEvent,
-    KeyQuery,
-    KeyTerms,
-    Match,
-    NewKey,
-    Secret,
-)
+from ailb_server.domain.api_key import ApiKey, KeyQuery, KeyTerms, Match, NewKey, Secret
+from ailb_server.domain.audit import Actor, AuditEvent
 from ailb_server.domain.errors import InvalidRequestError
 from ailb_server.domain.principal import KeyLimits, Role
 from ailb_server.storage.audit import PostgresAuditLog

@@ -3,12 +3,15 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from ailb_server.domain.api_key import AuditEvent
+from ailb_server.domain.audit import AuditEvent
 from ailb_server.storage.connection import Connection
 from ailb_server.storage.pool import Store
 
-_APPEND = "SELECT audit($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9, $10, $11)"
+_APPEND = "SELECT audit($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9, $10, $11, $12, $13)"
+# Of `before` and `after`, as JSON.
+MAX_JSON = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +32,38 @@ class PostgresAuditLog:
         await connection.execute(
             _APPEND,
             event.tenant_id,
-            actor.name,
+            _text(actor.name),
             actor.key_id,
-            actor.peer,
+            _text(actor.peer),
             event.action,
-            event.subject,
+            _text(event.subject),
             _json(event.before),
             _json(event.after),
             event.times,
-            actor.request_id,
+            _text(actor.request_id),
             self.instance,
+            event.outcome,
+            None if event.at is None else datetime.fromtimestamp(event.at, UTC),
         )
 
 
 def _json(value: Mapping[str, object] | None) -> str | None:
-    return None if value is None else json.dumps(value)
+    if value is None:
+        return None
+    text = json.dumps(_storable(value))
+    return text if len(text) <= MAX_JSON else json.dumps({"omitted_characters": len(text)})
+
+
+def _storable(value: object) -> object:
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, Mapping):
+        return {_text(str(name)): _storable(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(member) for member in value]
+    return value
+
+
+def _text(text: str) -> str:
+    # Others' words may hold what Postgres has not: NUL, and half a character of UTF-16.
+    return text.replace("\0", "").encode("utf-8", "replace").decode()

@@ -12,7 +12,8 @@ from ailb_server.access.authenticator import Authenticator, LookupRules
 from ailb_server.access.key_cache import CacheRules
 from ailb_server.access.secret import Digester
 from ailb_server.app.access import CHANNEL
-from ailb_server.domain.api_key import Actor, NewKey
+from ailb_server.domain.api_key import NewKey
+from ailb_server.domain.audit import Actor
 from ailb_server.domain.errors import InvalidApiKeyError
 from ailb_server.storage.api_keys import PostgresApiKeys
 from ailb_server.storage.audit import PostgresAuditLog

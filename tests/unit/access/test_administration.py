@@ -6,7 +6,8 @@ import pytest
 
 from ailb_server.access.administration import KeyAdministration
 from ailb_server.access.secret import Digester, is_secret
-from ailb_server.domain.api_key import Actor, ApiKey, KeyQuery, KeyTerms, NewKey, Secret
+from ailb_server.domain.api_key import ApiKey, KeyQuery, KeyTerms, NewKey, Secret
+from ailb_server.domain.audit import Actor
 from ailb_server.domain.errors import InvalidRequestError, NotFoundError
 from ailb_server.domain.principal import KeyLimits
 from tests.unit.access.keys import PEPPER, api_key
