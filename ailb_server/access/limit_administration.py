@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ailb_server.domain.api_key import Actor
+from ailb_server.domain.audit import Actor
 from ailb_server.domain.errors import InvalidRequestError, NotFoundError
 from ailb_server.domain.rate_limit import RateLimit, TargetKind
 

@@ -75,6 +75,7 @@ class Gateway:
         self._catalogue: Catalogue | None = None
         self._access: AccessParts | None = None
         self.providers: tuple[ProviderSettings, ...] = configuration.providers
+        self._demo: tuple[ProviderSettings, ...] = ()
 
     async def start(self, *, port: int | None = None) -> int:
         """Store, migrations, providers, server, in this order; returns the gRPC port.
@@ -150,7 +151,7 @@ class Gateway:
         return await self._serve(port, metrics, services)
 
     async def _open_routing(self, metrics: Metrics, own: ChatObserver) -> OpenRouting:
-        routing = open_routing(self._configuration, self.providers, metrics, own, self._closing)
+        routing = open_routing(self._configuration, self._demo, metrics, own, self._closing)
         self._catalogue = routing.catalogue
         await self._keep_fresh(routing.catalogue)
         return routing
@@ -169,7 +170,8 @@ class Gateway:
         demo = DemoServer()
         url = await demo.start()
         self._closing.push_async_callback(demo.stop)
-        self.providers = (*self.providers, demo_provider(url))
+        self._demo = (demo_provider(url),)
+        self.providers = (*self.providers, *self._demo)
 
     async def _keep_fresh(self, catalogue: Catalogue) -> None:
         first = asyncio.Event()

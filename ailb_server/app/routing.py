@@ -1,26 +1,22 @@
 """Providers, the catalogue of their models, and a pipeline over them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+
+from typing_extensions import override
 
 from ailb_server.api.stats_service import StatsService
 from ailb_server.app.embedding import (
     Embedders,
-    local_declaration,
     local_provider,
     open_embedders,
     start_local_embedder,
 )
-from ailb_server.app.providers import (
-    Provider,
-    aliases,
-    declaration,
-    dispatch_rules,
-    limits,
-    provider_of,
-)
+from ailb_server.app.switching import Switching
+from ailb_server.domain.chat import ChatRequest
 from ailb_server.domain.errors import Reason
+from ailb_server.domain.ports import TokenCounter
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.chat import ChatPipeline
 from ailb_server.pipeline.counting import TokenCounting
@@ -28,8 +24,9 @@ from ailb_server.pipeline.record import ChatObserver
 from ailb_server.providers.anthropic import AnthropicProvider
 from ailb_server.routing.catalogue import Catalogue
 from ailb_server.routing.dispatcher import AttemptSeen, Dispatcher
-from ailb_server.routing.ledger import Ledger, LedgerRules
-from ailb_server.routing.router import Router, RouterDefaults
+from ailb_server.routing.ledger import Ledger
+from ailb_server.routing.roster import Member, Roster
+from ailb_server.routing.router import Router
 from ailb_server.settings import Configuration, ProviderSettings
 from ailb_server.telemetry.metrics import Metrics
 
@@ -43,42 +40,39 @@ class OpenRouting:
     counting: TokenCounting
     stats: StatsService
     embedders: Embedders
+    switching: Switching
 
 
 def open_routing(
     configuration: Configuration,
-    configured: Sequence[ProviderSettings],
+    extra: Sequence[ProviderSettings],
     metrics: Metrics,
     observer: ChatObserver,
     closing: AsyncExitStack,
 ) -> OpenRouting:
-    """`configured` are the providers, the demo among them; `observer` is told of what the embedders
-    ask. No connection is opened yet."""
+    """`extra` are providers beside the configured ones, such as the demo; `observer` hears of what
+    the embedders ask. No connection is opened yet."""
     settings = configuration.settings
-    ledger = Ledger(LedgerRules(limits={p.name: limits(p) for p in configured}))
-    providers = {p.name: _opened(p, configuration, closing) for p in configured}
-    declarations = [
-        declaration(p, providers[p.name], list_prices=settings.list_prices) for p in configured
-    ]
-    counters = {n: p for n, p in providers.items() if isinstance(p, AnthropicProvider)}
+    ledger, roster = Ledger(), Roster({})
+    closing.push_async_callback(roster.close)
     local = start_local_embedder(settings, metrics.embedding, closing)
-    if served := local_provider(settings, local, providers.keys()):
-        providers[served.name] = served
-        declarations.append(local_declaration(served))
-    catalogue = Catalogue(declarations, ledger, aliases(configuration.aliases))
-    defaults = RouterDefaults(settings.routing_strategy, settings.hedge_after_s)
-    router = Router(catalogue, ledger, defaults)
+    catalogue = Catalogue((), ledger)
+    router = Router(catalogue, ledger)
     seen = _attempt_seen(metrics, catalogue)
-    pipeline = ChatPipeline(
-        router=router,
-        dispatcher=Dispatcher(providers, ledger, seen, dispatch_rules(settings)),
-        observer=observer,
+    dispatcher = Dispatcher(roster, ledger, seen)
+    switching = Switching(
+        roster, ledger, catalogue, router, dispatcher, extra, local_provider(settings, local)
     )
+    switching.apply(switching.prepare(configuration))
+    pipeline = ChatPipeline(router=router, dispatcher=dispatcher, observer=observer)
     return OpenRouting(
         catalogue=catalogue,
         pipeline=pipeline,
-        counting=TokenCounting(catalogue, counters, ledger, seen),
-        stats=StatsService(settings.routing_strategy, ledger.snapshot, router.decisions.snapshot),
+        counting=TokenCounting(catalogue, Counters(roster), ledger, seen),
+        stats=StatsService(
+            lambda: router.defaults.strategy, ledger.snapshot, router.decisions.snapshot
+        ),
+        switching=switching,
         embedders=open_embedders(settings, local, pipeline, metrics.embedding, closing),
     )
 
@@ -92,9 +86,36 @@ def _attempt_seen(metrics: Metrics, catalogue: Catalogue) -> AttemptSeen:
     return seen
 
 
-def _opened(
-    settings: ProviderSettings, configuration: Configuration, closing: AsyncExitStack
-) -> Provider:
-    provider = provider_of(settings, configuration.settings)
-    closing.push_async_callback(provider.close)
-    return provider
+class Counters(Mapping[str, TokenCounter]):
+    """Those of the roster that count tokens, as it stands when they are asked."""
+
+    def __init__(self, roster: Roster) -> None:
+        self._roster = roster
+
+    @override
+    def __getitem__(self, name: str) -> TokenCounter:
+        member = self._roster.member(name)
+        if member is None or not isinstance(member.provider, AnthropicProvider):
+            raise KeyError(name)
+        return _Counter(member, member.provider)
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._roster if name in self)
+
+    @override
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    """Keeps the provider's connections open while it counts."""
+
+    member: Member
+    counter: TokenCounter
+
+    async def count_tokens(self, request: ChatRequest, model: str) -> bytes:
+        """See `TokenCounter`."""
+        with self.member:
+            return await self.counter.count_tokens(request, model)

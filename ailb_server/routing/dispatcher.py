@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +14,7 @@ from ailb_server.domain.errors import (
     UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
-from ailb_server.domain.ports import ChatProvider, PooledProvider
+from ailb_server.domain.ports import PooledProvider
 from ailb_server.domain.target import Target
 from ailb_server.routing.attempt import Attempt, NotAdmittedError
 from ailb_server.routing.budget import RetryBudget
@@ -23,6 +23,7 @@ from ailb_server.routing.ledger import Ledger
 from ailb_server.routing.operations import opened
 from ailb_server.routing.queueing import Queue
 from ailb_server.routing.race import Opened, Opening, first_answer
+from ailb_server.routing.roster import Roster
 from ailb_server.routing.router import Plan
 from ailb_server.routing.seat import Seat
 
@@ -75,18 +76,23 @@ class Dispatcher:
 
     def __init__(
         self,
-        providers: Mapping[str, ChatProvider],
+        roster: Roster,
         ledger: Ledger,
         attempt_seen: AttemptSeen,
         rules: DispatchRules | None = None,
         budget: RetryBudget | None = None,
     ) -> None:
-        self._providers = providers
+        self._roster = roster
         self._ledger = ledger
         self._attempt_seen = attempt_seen
         self._rules = rules or DispatchRules()
         self._budget = budget or RetryBudget(clock=ledger.clock)
         self._queue = Queue(self._rules.queue_places)
+
+    def follow(self, rules: DispatchRules) -> None:
+        """Holds to other rules from the next request on."""
+        self._rules = rules
+        self._queue.places = rules.queue_places
 
     @asynccontextmanager
     async def open(
@@ -202,7 +208,10 @@ class Dispatcher:
         """Whether the seat may be asked at once: a hedge takes no place that others wait for."""
         if seat in course.unfit or not seat.admits(course.plan.facts, self._ledger.clock()):
             return False
-        provider = self._providers[seat.target.provider]
+        member = self._roster.member(seat.target.provider)
+        if member is None:
+            return False
+        provider = member.provider
         return not isinstance(provider, PooledProvider) or provider.has_room()
 
     async def _resent(self, course: Course, seat: Seat) -> Opened:
@@ -217,10 +226,15 @@ class Dispatcher:
     async def _attempt(self, course: Course, seat: Seat, *, last_resort: bool = False) -> Opened:
         attempt = self._ledger.attempt(seat, course.plan.facts, last_resort=last_resort)
         target = seat.target
+        member = self._roster.member(target.provider)
+        if member is None:
+            # It was removed after the plan was made.
+            course.unfit.add(seat)
+            raise NotAdmittedError("removed")
         async with AsyncExitStack() as stack:
+            provider = stack.enter_context(member)
             stack.enter_context(attempt)
             try:
-                provider = self._providers[target.provider]
                 opening = opened(provider, course.request, target.model)
                 answer = await stack.enter_async_context(opening)
                 first = await anext(answer.chunks, None)

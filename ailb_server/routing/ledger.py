@@ -81,6 +81,22 @@ class Ledger:
             state.credential.leave(state)
         self._states = kept
 
+    def relimit(self, limits: Mapping[str, ProviderLimits]) -> None:
+        """Puts other limits in force; what runs and what a minute has seen still counts."""
+        known = self._gates
+        self._gates = {n: known.get(n) or Gate(limit) for n, limit in limits.items() if limit.any()}
+        for name, gate in self._gates.items():
+            gate.relimit(limits[name])
+
+    def gate(self, provider: str) -> Gate | None:
+        """Its limits, if it has any."""
+        return self._gates.get(provider)
+
+    def forget_provider(self, name: str) -> None:
+        """Drops all that is known of a provider, its credential too: it is another one now."""
+        self._credentials.pop(name, None)
+        self._states = {key: state for key, state in self._states.items() if key[0] != name}
+
     def attempt(
         self, seat: Seat, facts: RequestFacts, *, last_resort: bool = False, beside: bool = False
     ) -> Attempt:

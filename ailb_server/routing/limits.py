@@ -36,6 +36,10 @@ class Gate:
         self._waiters: deque[asyncio.Future[None]] = deque()
         self.in_flight = 0
 
+    def relimit(self, limits: ProviderLimits) -> None:
+        """Holds to other limits from now on."""
+        self._limits = limits
+
     @property
     def counts_tokens(self) -> bool:
         """Whether a request's tokens matter to it; estimating them costs time."""
