@@ -12,12 +12,12 @@ from prometheus_client import start_http_server
 from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.edge import Edge
 from ailb_server.api.health_service import HealthService, Instance
-from ailb_server.api.module.calls import ModuleCalls
-from ailb_server.api.module.module_service import ModuleService
 from ailb_server.app.access import AccessParts, PepperError, first_admin, open_access
-from ailb_server.app.audit import open_audit
+from ailb_server.app.audit import OpenAudit, open_audit
 from ailb_server.app.context import open_context
 from ailb_server.app.limits import open_limits
+from ailb_server.app.module import ModuleParts, OpenModule, Signs, open_module
+from ailb_server.app.process import Process
 from ailb_server.app.providers import (
     demo_provider,
 )
@@ -25,19 +25,21 @@ from ailb_server.app.routing import OpenRouting, open_routing
 from ailb_server.app.services import (
     access_services,
     core_services,
-    module_services,
     usage_services,
 )
 from ailb_server.app.tasks import ended
-from ailb_server.app.usage import open_usage
+from ailb_server.app.usage import journal_directory, open_usage
 from ailb_server.app.version import VERSION
 from ailb_server.demo.server import DemoServer
+from ailb_server.domain.audit import Actor
+from ailb_server.domain.module import ConfigurationRefusedError
 from ailb_server.pipeline.metering import Metering
 from ailb_server.pipeline.record import ChatObserver, Observers
 from ailb_server.routing.catalogue import Catalogue
 from ailb_server.server import GrpcServer, PortTakenError, Register
 from ailb_server.settings import Configuration, ProviderSettings
 from ailb_server.storage.migrations import MigrationError, migrate
+from ailb_server.storage.overlays import CHANNEL
 from ailb_server.storage.pool import Store, StoreUnavailableError
 from ailb_server.storage.usage_journal import JournalError
 from ailb_server.telemetry.limit_metrics import LimitMetrics
@@ -65,7 +67,13 @@ _log = logging.getLogger(__name__)
 class Gateway:
     """One instance: everything that runs in one process, from start to close."""
 
-    def __init__(self, configuration: Configuration, database_url: str, migrations: Path) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        database_url: str,
+        migrations: Path,
+        process: Process | None = None,
+    ) -> None:
         self._configuration = configuration
         self._settings = configuration.settings
         self._migrations = migrations
@@ -74,6 +82,10 @@ class Gateway:
         self._server: GrpcServer | None = None
         self._catalogue: Catalogue | None = None
         self._access: AccessParts | None = None
+        self._process = process or Process()
+        self._signs = Signs(asyncio.Event(), asyncio.Event())
+        self._module: OpenModule | None = None
+        self._drain_s: float | None = None
         self.providers: tuple[ProviderSettings, ...] = configuration.providers
         self._demo: tuple[ProviderSettings, ...] = ()
 
@@ -103,9 +115,20 @@ class Gateway:
         return (await first_admin(self._access.administration, name, by))[1]
 
     async def drain(self) -> None:
-        """Takes nothing new and lets running calls end, bounded by DRAIN_TIMEOUT_S."""
-        if self._server is not None:
-            await self._server.drain(self._settings.drain_timeout_s)
+        """Takes nothing new and lets running calls end, bounded by DRAIN_TIMEOUT_S, or by what the
+        call said that asked for the end."""
+        self._signs.draining.set()
+        # A heartbeat at once: others learn that this instance stops.
+        self._signs.changed.set()
+        if self._server is not None and self._module is not None:
+            usual_s = self._module.reloading.settings.drain_timeout_s
+            await self._server.drain(usual_s if self._drain_s is None else self._drain_s)
+
+    async def reload(self, by: str) -> None:
+        """Reads the configuration again; what comes of it is in the log. For signals."""
+        if self._module is not None:
+            with contextlib.suppress(ConfigurationRefusedError):
+                await self._module.reloading.reload(Actor(by))
 
     async def close(self) -> None:
         """Closes what `start` opened, newest first."""
@@ -117,8 +140,9 @@ class Gateway:
         store = await self._open_store()
         audit = open_audit(settings, store, metrics, self._closing)
         limits = open_limits(settings, store, LimitMetrics(metrics.registry), self._closing)
+        heard = {**limits.heard, CHANNEL: lambda _: self._signs.changed.set()}
         access = self._access = await open_access(
-            settings, store, self._database_url, audit, limits.heard, self._closing
+            settings, store, self._database_url, audit, heard, self._closing
         )
         if settings.demo_provider:
             await self._start_demo()
@@ -146,9 +170,40 @@ class Gateway:
             *context.services,
             *access_services(access.administration),
             *usage_services(usage.service),
-            *module_services(ModuleService(ModuleCalls())),
         )
-        return await self._serve(port, metrics, services)
+        module = self._module = await open_module(
+            self._module_parts(store, audit, metrics, routing, health)
+        )
+        bound = await self._serve(port, metrics, (*services, *module.services))
+        module.begin(settings.host, bound, self._closing)
+        return bound
+
+    def _module_parts(
+        self,
+        store: Store,
+        audit: OpenAudit,
+        metrics: Metrics,
+        routing: OpenRouting,
+        health: HealthService,
+    ) -> ModuleParts:
+        return ModuleParts(
+            configuration=self._configuration,
+            store=store,
+            audit=audit,
+            metrics=metrics,
+            routing=routing,
+            health=health,
+            limits=None,
+            journals=journal_directory(self._settings),
+            signs=self._signs,
+            read=self._process.read,
+            end=self._end if self._process.end else None,
+        )
+
+    def _end(self, drain_s: float | None) -> None:
+        self._drain_s = drain_s
+        if self._process.end is not None:
+            self._process.end()
 
     async def _open_routing(self, metrics: Metrics, own: ChatObserver) -> OpenRouting:
         routing = open_routing(self._configuration, self._demo, metrics, own, self._closing)

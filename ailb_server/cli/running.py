@@ -2,22 +2,26 @@
 
 import asyncio
 import gc
+import logging
 import signal
-from collections.abc import Awaitable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Signals:
-    """SIGINT and SIGTERM as events: the first sets `end`, the second `now`."""
+    """SIGINT and SIGTERM as events: the first sets `end`, the second `now`. SIGHUP, where there is
+    one, sets `reload`, which also keeps it from ending the process."""
 
     def __init__(self) -> None:
         self.end = asyncio.Event()
         self.now = asyncio.Event()
+        self.reload = asyncio.Event()
 
     @contextmanager
     def caught(self) -> Iterator[None]:
@@ -25,11 +29,35 @@ class Signals:
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._received)
+        caught = [*_SIGNALS]
+        if (hangup := getattr(signal, "SIGHUP", None)) is not None:
+            loop.add_signal_handler(hangup, self.reload.set)
+            caught.append(hangup)
         try:
             yield
         finally:
-            for number in _SIGNALS:
+            for number in caught:
                 loop.remove_signal_handler(number)
+
+    @asynccontextmanager
+    async def hangups(self, reload: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+        """Reloads at each SIGHUP within the context; those that come meanwhile are one."""
+        task = asyncio.create_task(self._reload_for_ever(reload))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+
+    async def _reload_for_ever(self, reload: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self.reload.wait()
+            self.reload.clear()
+            try:
+                await reload()
+            except Exception:  # noqa: BLE001
+                # A fault of ours must neither end the reloading for good nor pass unseen.
+                _log.exception("the reload failed")
 
     def _received(self) -> None:
         (self.now if self.end.is_set() else self.end).set()

@@ -114,8 +114,8 @@ class InstanceAnswers(Protocol):
 class ConfigurationAnswers(Protocol):
     """The configuration in force."""
 
-    async def reload(self, request: pb.ReloadRequest) -> str:
-        """As `ModuleService.Reload`; returns what to tell."""
+    async def reload(self, request: pb.ReloadRequest) -> pb.ReloadResponse:
+        """As `ModuleService.Reload`."""
         ...
 
     async def get_config(self, request: pb.GetConfigRequest) -> pb.GetConfigResponse:

@@ -11,6 +11,7 @@ from ailb_server.api.errors import TABLE
 from ailb_server.domain.errors import AilbError, Reason
 from marchproxy import types_pb2
 
+Q = TypeVar("Q")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
@@ -62,13 +63,15 @@ async def or_failed(failing: Failing[R], work: Awaitable[R]) -> R:
         return failing(success=False, message=str(error), error=error_of(error))
 
 
-async def done(failing: Callable[..., R], work: Awaitable[str]) -> R:
-    """As `or_failed`, for work that only returns what to tell."""
+def telling(
+    response: Callable[..., R], work: Callable[[Q], Awaitable[str]]
+) -> Callable[[Q], Awaitable[R]]:
+    """Makes a response of what `work` returns to be told."""
 
-    async def told() -> R:
-        return failing(success=True, message=await work, error=None)
+    async def told(request: Q) -> R:
+        return response(success=True, message=await work(request))
 
-    return await or_failed(failing, told())
+    return told
 
 
 def error_of(error: AilbError) -> types_pb2.Error:

@@ -8,7 +8,8 @@ import grpc
 from typing_extensions import override
 
 from ailb_server.api.module.calls import ModuleCalls
-from ailb_server.api.module.failing import done, or_failed
+from ailb_server.api.module.desk import Change, Desk
+from ailb_server.api.module.failing import telling
 from ailb_server.domain.errors import NotImplementedHereError
 from marchproxy import module_pb2 as pb
 from marchproxy import module_pb2_grpc as pb_grpc
@@ -19,43 +20,50 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
 class ModuleService(pb_grpc.ModuleServiceServicer):
-    """The edge has checked the role. Failures: see `or_failed`."""
+    """The edge has checked the role. Failures of what changes something: see `or_failed`."""
 
-    def __init__(self, calls: ModuleCalls) -> None:
+    def __init__(self, calls: ModuleCalls, desk: Desk) -> None:
         self._calls = calls
+        self._desk = desk
 
     @override
     async def GetStatus(
         self, request: pb.GetStatusRequest, context: Context
     ) -> pb.GetStatusResponse:
         """From what this instance knows anyway."""
-        return await _given(self._calls.status, "status").get_status(request)
+        answers = _given(self._calls.status, "status")
+        return await self._desk.read(request, context, answers.get_status)
 
     @override
     async def HealthCheck(
         self, request: pb.HealthCheckRequest, context: Context
     ) -> pb.HealthCheckResponse:
         """By means that cost nothing."""
-        return await _given(self._calls.status, "health").health_check(request)
+        answers = _given(self._calls.status, "health")
+        return await self._desk.read(request, context, answers.health_check)
 
     @override
     async def GetStats(self, request: pb.GetStatsRequest, context: Context) -> pb.GetStatsResponse:
         """A reset is this service's view only."""
-        return await _given(self._calls.figures, "figures").get_stats(request)
+        answers = _given(self._calls.figures, "figures")
+        return await self._desk.read(request, context, answers.get_stats)
 
     @override
     async def GetMetrics(
         self, request: pb.GetMetricsRequest, context: Context
     ) -> pb.GetMetricsResponse:
         """As they are now."""
-        return await _given(self._calls.figures, "figures").get_metrics(request)
+        answers = _given(self._calls.figures, "figures")
+        return await self._desk.read(request, context, answers.get_metrics)
 
     @override
     async def StreamMetrics(
         self, request: pb.StreamMetricsRequest, context: Context
     ) -> AsyncIterator[pb.StreamMetricsResponse]:
         """Until the client leaves or this instance drains."""
-        stream = _given(self._calls.figures, "figures").stream_metrics(request)
+        answers = _given(self._calls.figures, "figures")
+        await self._desk.enter(request, context)
+        stream = answers.stream_metrics(request)
         async with aclosing(stream):
             async for response in stream:
                 yield response
@@ -65,7 +73,8 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
         self, request: pb.GetRoutesRequest, context: Context
     ) -> pb.GetRoutesResponse:
         """Of all instances."""
-        return await _given(self._calls.routes, "model routes").get_routes(request)
+        answers = _given(self._calls.routes, "model routes")
+        return await self._desk.read(request, context, answers.get_routes)
 
     @override
     async def UpdateRoutes(
@@ -73,7 +82,10 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
     ) -> pb.UpdateRoutesResponse:
         """For all instances."""
         answers = _given(self._calls.routes, "model routes")
-        return await or_failed(pb.UpdateRoutesResponse, answers.update_routes(request))
+        change = Change("route.updated", "ok")
+        return await self._desk.write(
+            request, context, answers.update_routes, pb.UpdateRoutesResponse, change
+        )
 
     @override
     async def DeleteRoute(
@@ -81,14 +93,18 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
     ) -> pb.DeleteRouteResponse:
         """For all instances."""
         answers = _given(self._calls.routes, "model routes")
-        return await or_failed(pb.DeleteRouteResponse, answers.delete_route(request))
+        change = Change("route.deleted", "ok")
+        return await self._desk.write(
+            request, context, answers.delete_route, pb.DeleteRouteResponse, change
+        )
 
     @override
     async def CanHandle(
         self, request: pb.CanHandleRequest, context: Context
     ) -> pb.CanHandleResponse:
         """By the routing table and what is up now."""
-        return await _given(self._calls.routes, "model routes").can_handle(request)
+        answers = _given(self._calls.routes, "model routes")
+        return await self._desk.read(request, context, answers.can_handle)
 
     @override
     async def SetTrafficWeight(
@@ -96,14 +112,18 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
     ) -> pb.SetTrafficWeightResponse:
         """Of this instance's version, or of targets within a route."""
         answers = _given(self._calls.weights, "weights")
-        return await or_failed(pb.SetTrafficWeightResponse, answers.set_traffic_weight(request))
+        change = Change("weight.set", "ok")
+        return await self._desk.write(
+            request, context, answers.set_traffic_weight, pb.SetTrafficWeightResponse, change
+        )
 
     @override
     async def GetActiveVersion(
         self, request: pb.GetActiveVersionRequest, context: Context
     ) -> pb.GetActiveVersionResponse:
         """With all weights."""
-        return await _given(self._calls.weights, "weights").get_active_version(request)
+        answers = _given(self._calls.weights, "weights")
+        return await self._desk.read(request, context, answers.get_active_version)
 
     @override
     async def PromoteVersion(
@@ -111,20 +131,27 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
     ) -> pb.PromoteVersionResponse:
         """At once or in steps."""
         answers = _given(self._calls.weights, "weights")
-        return await or_failed(pb.PromoteVersionResponse, answers.promote_version(request))
+        change = Change("version.promoted", "ok")
+        return await self._desk.write(
+            request, context, answers.promote_version, pb.PromoteVersionResponse, change
+        )
 
     @override
     async def Rollback(self, request: pb.RollbackRequest, context: Context) -> pb.RollbackResponse:
         """To a former version."""
         answers = _given(self._calls.weights, "weights")
-        return await or_failed(pb.RollbackResponse, answers.rollback(request))
+        change = Change("version.rolled_back", "ok")
+        return await self._desk.write(
+            request, context, answers.rollback, pb.RollbackResponse, change
+        )
 
     @override
     async def GetRateLimits(
         self, request: pb.GetRateLimitsRequest, context: Context
     ) -> pb.GetRateLimitsResponse:
         """Of all instances."""
-        return await _given(self._calls.limits, "rate limits").get_rate_limits(request)
+        answers = _given(self._calls.limits, "rate limits")
+        return await self._desk.read(request, context, answers.get_rate_limits)
 
     @override
     async def SetRateLimit(
@@ -132,7 +159,9 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
     ) -> pb.SetRateLimitResponse:
         """For all instances."""
         answers = _given(self._calls.limits, "rate limits")
-        return await done(pb.SetRateLimitResponse, answers.set_rate_limit(request))
+        call = telling(pb.SetRateLimitResponse, answers.set_rate_limit)
+        change = Change("rate_limit.set", "ok")
+        return await self._desk.write(request, context, call, pb.SetRateLimitResponse, change)
 
     @override
     async def ApplyRateLimit(
@@ -140,7 +169,9 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
     ) -> pb.ApplyRateLimitResponse:
         """As `SetRateLimit`."""
         answers = _given(self._calls.limits, "rate limits")
-        return await done(pb.ApplyRateLimitResponse, answers.set_rate_limit(request))
+        call = telling(pb.ApplyRateLimitResponse, answers.set_rate_limit)
+        change = Change("rate_limit.set", "ok")
+        return await self._desk.write(request, context, call, pb.ApplyRateLimitResponse, change)
 
     @override
     async def RemoveRateLimit(
@@ -148,33 +179,39 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
     ) -> pb.RemoveRateLimitResponse:
         """For all instances."""
         answers = _given(self._calls.limits, "rate limits")
-        return await done(pb.RemoveRateLimitResponse, answers.remove_rate_limit(request))
+        call = telling(pb.RemoveRateLimitResponse, answers.remove_rate_limit)
+        change = Change("rate_limit.removed", "ok")
+        return await self._desk.write(request, context, call, pb.RemoveRateLimitResponse, change)
 
     @override
     async def GetInstances(
         self, request: pb.GetInstancesRequest, context: Context
     ) -> pb.GetInstancesResponse:
         """By their heartbeats."""
-        return await _given(self._calls.instances, "instances").get_instances(request)
+        answers = _given(self._calls.instances, "instances")
+        return await self._desk.read(request, context, answers.get_instances)
 
     @override
     async def Scale(self, request: pb.ScaleRequest, context: Context) -> pb.ScaleResponse:
         """Records the wish."""
         answers = _given(self._calls.instances, "instances")
-        return await or_failed(pb.ScaleResponse, answers.scale(request))
+        change = Change("scale.wished", "ok")
+        return await self._desk.write(request, context, answers.scale, pb.ScaleResponse, change)
 
     @override
     async def Reload(self, request: pb.ReloadRequest, context: Context) -> pb.ReloadResponse:
         """A bad configuration changes nothing."""
         answers = _given(self._calls.configuration, "configuration")
-        return await done(pb.ReloadResponse, answers.reload(request))
+        change = Change("config.reloaded", "all")
+        return await self._desk.write(request, context, answers.reload, pb.ReloadResponse, change)
 
     @override
     async def GetConfig(
         self, request: pb.GetConfigRequest, context: Context
     ) -> pb.GetConfigResponse:
         """Without secrets."""
-        return await _given(self._calls.configuration, "configuration").get_config(request)
+        answers = _given(self._calls.configuration, "configuration")
+        return await self._desk.read(request, context, answers.get_config)
 
     @override
     async def UpdateConfig(
@@ -182,13 +219,18 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
     ) -> pb.UpdateConfigResponse:
         """For all instances."""
         answers = _given(self._calls.configuration, "configuration")
-        return await or_failed(pb.UpdateConfigResponse, answers.update_config(request))
+        change = Change("config.updated", "ok")
+        return await self._desk.write(
+            request, context, answers.update_config, pb.UpdateConfigResponse, change
+        )
 
     @override
     async def Shutdown(self, request: pb.ShutdownRequest, context: Context) -> pb.ShutdownResponse:
         """Answers before the end begins."""
         answers = _given(self._calls.end, "shutdown")
-        return await done(pb.ShutdownResponse, answers.shutdown(request))
+        call = telling(pb.ShutdownResponse, answers.shutdown)
+        change = Change("instance.shutdown")
+        return await self._desk.write(request, context, call, pb.ShutdownResponse, change)
 
 
 def _given(answers: A | None, subject: str) -> A:
