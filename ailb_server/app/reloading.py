@@ -100,6 +100,7 @@ class Reloading:
             if overlay.parts:
                 self._apply(prepared, overlay, ())
             self.state = self._state(1, overlay.version, ())
+        await self._list_new()
 
     async def reload(self, by: Actor, timeout_s: float = RELOAD_S) -> ConfigurationState:
         """Reads everything again and puts it in force. `timeout_s` bounds it up to that point."""
