@@ -25,7 +25,8 @@ from ailb_server.settings.showing import shown, shown_settings
 from ailb_server.telemetry.config_metrics import ConfigMetrics
 
 RELOAD_S = 30.0
-# How long a reload waits for the listings of providers that are new: they are asked on anyway.
+# How long providers that are new may take to list their models before the switch: those that have
+# not are asked on, and until then what they serve is not known.
 _LISTING_S = 2.0
 _ACTION = "config.reloaded"
 
@@ -98,9 +99,8 @@ class Reloading:
                 _log.error("the changes made at run time are left out: %s", error)
                 return
             if overlay.parts:
-                self._apply(prepared, overlay, ())
+                await self._apply(prepared, overlay, ())
             self.state = self._state(1, overlay.version, ())
-        await self._list_new()
 
     async def reload(self, by: Actor, timeout_s: float = RELOAD_S) -> ConfigurationState:
         """Reads everything again and puts it in force. `timeout_s` bounds it up to that point."""
@@ -115,7 +115,6 @@ class Reloading:
             except TimeoutError:
                 late = f"the configuration could not be read within {timeout_s:g} s"
                 raise self._refused(by, self.overlay, [late]) from None
-        await self._list_new()
         return self.state
 
     async def follow(self, version: int) -> None:
@@ -127,7 +126,6 @@ class Reloading:
             with contextlib.suppress(ConfigurationRefusedError, StorageUnavailableError):
                 overlay = await self.ports.overlays.read()
                 await self._renew(self.base, overlay, Actor("announcement"))
-        await self._list_new()
 
     async def check(self, part: str, data: bytes) -> None:
         """Whether `update` would take it."""
@@ -142,10 +140,9 @@ class Reloading:
             before = self.overlay.parts.get(part)
             event = AuditEvent("config.updated", by, None, part, {"data": before}, {"data": value})
             overlay = await self.ports.overlays.put(part, value, event)
-            self._apply(prepared, overlay, self.state.waiting)
+            await self._apply(prepared, overlay, self.state.waiting)
             self.metrics.reloaded(ok=True)
             _log.info("configuration %d: %s changed by a call", self.state.version, part)
-        await self._list_new()
         return self.state
 
     async def _renew(self, read: Configuration, overlay: Overlay, by: Actor) -> None:
@@ -154,7 +151,7 @@ class Reloading:
         except SettingsError as error:
             raise self._refused(by, overlay, error.faults) from error
         self.base = read
-        self._apply(prepared, overlay, waiting)
+        await self._apply(prepared, overlay, waiting)
         self._tell(by)
 
     async def _checked(self, part: str, data: bytes) -> tuple[Prepared, object | None]:
@@ -180,8 +177,9 @@ class Reloading:
             raise SettingsError(["providers: at least one is needed"])
         return await asyncio.to_thread(self.switching.prepare, configuration)
 
-    def _apply(self, prepared: Prepared, overlay: Overlay, waiting: Sequence[str]) -> None:
-        self.switching.apply(prepared)
+    async def _apply(self, prepared: Prepared, overlay: Overlay, waiting: Sequence[str]) -> None:
+        listed = await self.switching.listings(prepared, _LISTING_S)
+        self.switching.apply(prepared, listed)
         self.in_force, self.overlay = prepared.configuration, overlay
         self.ports.set_level(self.settings.log_level)
         self.state = self._state(self.state.version + 1, overlay.version, (), waiting)
@@ -224,13 +222,6 @@ class Reloading:
         except StorageUnavailableError:
             _log.warning("the store is away: changes made elsewhere meanwhile are not seen yet")
             return self.overlay
-
-    async def _list_new(self) -> None:
-        catalogue = self.switching.catalogue
-        if catalogue.table.unlisted:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LISTING_S):
-                    await catalogue.refresh()
 
 
 def _checksum(configuration: Configuration) -> str:

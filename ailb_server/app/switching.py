@@ -1,7 +1,10 @@
 """Puts a configuration in force while calls run: providers, aliases, limits, strategies."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TypeAlias
 
 from ailb_server.app.embedding import local_declaration, tell_of_clash
 from ailb_server.app.providers import (
@@ -13,6 +16,7 @@ from ailb_server.app.providers import (
     manner,
     provider_of,
 )
+from ailb_server.domain.errors import AilbError
 from ailb_server.embedding.local_provider import LOCAL, LocalProvider
 from ailb_server.routing.catalogue import Catalogue, Declaration
 from ailb_server.routing.dispatcher import Dispatcher
@@ -20,6 +24,9 @@ from ailb_server.routing.ledger import Ledger
 from ailb_server.routing.roster import Roster
 from ailb_server.routing.router import Router, RouterDefaults
 from ailb_server.settings import Configuration, ProviderSettings, Settings, SettingsError
+
+Listings: TypeAlias = Mapping[str, Sequence[str]]
+NOTHING_LISTED: Listings = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,27 @@ class Switching:
         others = (n for n in renewed if _account(before[n]) != _account(by_name[n]))
         return Prepared(configuration, declared, providers, frozenset(others))
 
-    def apply(self, prepared: Prepared) -> None:
+    async def listings(self, prepared: Prepared, within_s: float) -> Listings:
+        """What the new providers list, so that nothing is missing after the switch; who does not
+        answer in time is left out. If it is given up, the new providers are closed."""
+        made = {
+            p.name: prepared.providers[p.name]
+            for p in prepared.declared
+            if not p.models and prepared.providers[p.name] is not self._providers.get(p.name)
+        }
+        try:
+            asked = {name: asyncio.create_task(_listed(made[name])) for name in made}
+            if asked:
+                await asyncio.wait(asked.values(), timeout=within_s)
+            told = {name: task.result() for name, task in asked.items() if task.done()}
+            for task in asked.values():
+                task.cancel()
+        except BaseException:
+            await asyncio.gather(*(provider.close() for provider in made.values()))
+            raise
+        return {name: listed for name, listed in told.items() if listed is not None}
+
+    def apply(self, prepared: Prepared, listings: Listings = NOTHING_LISTED) -> None:
         """At once, for every request that is planned from now on; what runs goes on as it began."""
         settings, declared = prepared.configuration.settings, prepared.declared
         members: dict[str, Provider] = dict(prepared.providers)
@@ -78,7 +105,7 @@ class Switching:
             self.ledger.forget_provider(name)
         self.ledger.relimit({p.name: limits(p) for p in declared})
         known = aliases(prepared.configuration.aliases)
-        self.catalogue.redeclare(self._declarations(prepared), known, prepared.renewed)
+        self.catalogue.redeclare(self._declarations(prepared), known, prepared.renewed, listings)
         self.router.defaults = RouterDefaults(settings.routing_strategy, settings.hedge_after_s)
         self.dispatcher.follow(dispatch_rules(settings))
         self._settings, self._providers = settings, prepared.providers
@@ -102,6 +129,14 @@ class Switching:
         if self.local is not None and LOCAL not in prepared.providers:
             made.append(local_declaration(self.local))
         return made
+
+
+async def _listed(provider: Provider) -> Sequence[str] | None:
+    try:
+        return await provider.list_models()
+    except AilbError:
+        # The catalogue asks again, and tells of it.
+        return None
 
 
 def _account(provider: ProviderSettings) -> tuple[object, ...]:

@@ -89,13 +89,16 @@ class Catalogue:
         self,
         declarations: Sequence[Declaration],
         aliases: Mapping[str, Alias],
-        renewed: Collection[str] = (),
+        renewed: Collection[str],
+        listings: Mapping[str, Sequence[str]],
     ) -> None:
         """Swaps in a table of other declarations. What is known of a provider stays, unless it is
-        among the `renewed`: those are other servers, or other accounts, than their name was."""
+        among the `renewed`: those are other servers, or other accounts, than their name was.
+        `listings` is what providers have listed just now."""
         kept = {d.provider for d in declarations} - set(renewed)
         self._declarations, self._aliases = tuple(declarations), aliases
         self._listed = {name: listed for name, listed in self._listed.items() if name in kept}
+        self._listed |= {name: tuple(models) for name, models in listings.items()}
         self._problems = {name: told for name, told in self._problems.items() if name in kept}
         self._unlisted = {
             d.provider

@@ -59,8 +59,9 @@ async def is_missing(instance: ModuleInstance, model: str) -> bool:
     try:
         await instance.say(model)
     except grpc.aio.AioRpcError as error:
-        code: grpc.StatusCode = error.code()
-        return code is grpc.StatusCode.NOT_FOUND
+        if error.code() is grpc.StatusCode.NOT_FOUND:
+            return True
+        raise
     return False
 
 
@@ -70,9 +71,8 @@ async def test_no_running_stream_is_cut_and_who_is_asked_changes(two: Two) -> No
     streams = [asyncio.create_task(instance.say("of-a", **SLOW)) for _ in range(20)]
 
     async def all_run() -> bool:
-        return (await instance.call(pb.GetStatsRequest())).stats.custom_stats[
-            "active_streams"
-        ] == "20"
+        stats = (await instance.call(pb.GetStatsRequest())).stats
+        return bool(stats.custom_stats["active_streams"] == "20")
 
     await until(all_run)
     two.knows(two.b, smart=["of-b"])

@@ -31,7 +31,7 @@ async def test_sighup_reloads_and_shutdown_ends_with_status_0(
         "ADMIN_API_KEY": ADMIN,
         "LOG_FORMAT": "text",
     }
-    async with demo("of-a") as (upstream, a), demo("of-b") as (_, b):
+    async with demo("of-a") as (_, a), demo("of-b") as (_, b):
         file.write_text(f"providers:\n- name: a\n  base_url: {a['base_url']}\n")
         with Ailb("serve", directory=tmp_path, environment=environment) as ailb:
             await asyncio.to_thread(ailb.until, "AILB 0")
