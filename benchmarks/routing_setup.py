@@ -18,6 +18,7 @@ from ailb_server.domain.target import Capabilities, Price, Target
 from ailb_server.routing.catalogue import Catalogue, Declaration
 from ailb_server.routing.dispatcher import Dispatcher
 from ailb_server.routing.ledger import Ledger
+from ailb_server.routing.roster import Roster
 from ailb_server.routing.router import Router
 
 MODEL = "m"
@@ -80,7 +81,7 @@ def routing(targets: int, *, declared: bool) -> Routing:
     ]
     router = Router(Catalogue(declarations, ledger), ledger)
     _use_once(router)
-    return Routing(router, Dispatcher(providers, ledger, _unseen), providers["p0"])
+    return Routing(router, Dispatcher(Roster(providers), ledger, _unseen), providers["p0"])
 
 
 @dataclass(frozen=True, slots=True)

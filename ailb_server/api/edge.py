@@ -44,8 +44,15 @@ _ANTHROPIC_PATHS = "/v1/messages"
 _TRACE_KEYS = frozenset({"traceparent", "tracestate"})
 _MAX_REQUEST_ID = 128
 _REQUEST_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "_.:/+=@-")
+_POLLS = ("GetStatus", "HealthCheck", "GetStats", "GetMetrics")
 # Answered under any load, or an overloaded instance would look dead.
-_UNBOUNDED = ("/grpc.", "/ailb.v1.HealthService/", "/ailb.v1.MetricsService/")
+_UNBOUNDED = (
+    "/grpc.",
+    "/ailb.v1.HealthService/",
+    "/ailb.v1.MetricsService/",
+    # A load balancer must see that an instance is overloaded, or that it ends.
+    *(f"/marchproxy.ModuleService/{rpc}" for rpc in _POLLS),
+)
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"

@@ -56,19 +56,23 @@ class HealthService(health_service_pb2_grpc.HealthServiceServicer):
         self, request: pb.GetHealthRequest, context: Context
     ) -> pb.GetHealthResponse:
         """503 on REST while chats are not served."""
+        found = await self.look()
+        metadata = [(REQUEST_ID_KEY, current_call.get().request_id)]
+        if found.state in _UNSERVED:
+            metadata.append((HTTP_STATUS_KEY, "503"))
+        await context.send_initial_metadata(tuple(metadata))
+        return found
+
+    async def look(self) -> pb.GetHealthResponse:
+        """As it is now."""
         providers = [
             _component(f"provider:{health.provider}", health.problem)
             for health in self._catalogue.health()
         ]
         store = _component("store", await self._store_problem())
         parts = [_part(part()) for part in self._parts]
-        state = self._overall(providers, [store, *parts])
-        metadata = [(REQUEST_ID_KEY, current_call.get().request_id)]
-        if state in _UNSERVED:
-            metadata.append((HTTP_STATUS_KEY, "503"))
-        await context.send_initial_metadata(tuple(metadata))
         return pb.GetHealthResponse(
-            state=state,
+            state=self._overall(providers, [store, *parts]),
             instance=self._instance.module_id,
             version=self._instance.version,
             components=[*providers, store, *parts],

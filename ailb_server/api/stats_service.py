@@ -33,7 +33,7 @@ class StatsService(stats_service_pb2_grpc.StatsServiceServicer):
     def __init__(
         self,
         instance: str,
-        strategy: str,
+        strategy: Callable[[], str],
         targets: Callable[[], Sequence[TargetSnapshot]],
         decisions: Callable[[], Sequence[Decision]],
         traffic: Callable[[], TrafficSnapshot],
@@ -51,7 +51,7 @@ class StatsService(stats_service_pb2_grpc.StatsServiceServicer):
         """Ordered by provider and model."""
         targets = sorted(self._targets(), key=lambda target: (target.provider, target.model))
         return pb.GetRoutingStatsResponse(
-            routing_strategy=self._strategy,
+            routing_strategy=self._strategy(),
             targets=[_target(target) for target in targets],
             instance=self._instance,
         )

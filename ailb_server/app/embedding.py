@@ -1,7 +1,7 @@
 """From settings to embedders."""
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -51,16 +51,14 @@ def start_local_embedder(
     return embedder
 
 
-def local_provider(
-    settings: Settings, embedder: LocalEmbedder | None, taken: Collection[str]
-) -> LocalProvider | None:
-    """The local model for `POST /v1/embeddings`, unless a configured provider has its name."""
-    if embedder is None:
-        return None
-    if LOCAL in taken:
-        _log.warning("the local model is not served: another provider is named `%s`", LOCAL)
-        return None
-    return LocalProvider(embedder, model_spec(settings).name)
+def local_provider(settings: Settings, embedder: LocalEmbedder | None) -> LocalProvider | None:
+    """The local model for `POST /v1/embeddings`."""
+    return LocalProvider(embedder, model_spec(settings).name) if embedder else None
+
+
+def tell_of_clash() -> None:
+    """A configured provider has the local model's name: that wins."""
+    _log.warning("the local model is not served: another provider is named `%s`", LOCAL)
 
 
 def local_declaration(provider: LocalProvider) -> Declaration:

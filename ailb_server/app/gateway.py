@@ -2,59 +2,34 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client import start_http_server
 
-from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.edge import Edge
-from ailb_server.api.health_service import HealthService, Instance
-from ailb_server.app.access import AccessParts, PepperError, first_admin, open_access
-from ailb_server.app.audit import OpenAudit, open_audit
-from ailb_server.app.context import open_context
-from ailb_server.app.limits import open_limits
-from ailb_server.app.months import keep_months
-from ailb_server.app.observing import Observing, TracingError, open_observing, watch_store
+from ailb_server.app.access import PepperError, first_admin
+from ailb_server.app.chats import OpenChats, open_chats
+from ailb_server.app.ground import Ground, Place, open_ground
+from ailb_server.app.module import ModuleParts, OpenModule, Signs, open_module
+from ailb_server.app.observing import TracingError
+from ailb_server.app.process import Process
+from ailb_server.app.routes import OpenRoutes
 from ailb_server.app.providers import demo_provider
-from ailb_server.app.repeats import open_repeats
-from ailb_server.app.routes import OpenRoutes, RoutesHeard, open_routes
-from ailb_server.app.routing import OpenRouting, open_routing
-from ailb_server.app.services import (
-    access_services,
-    audit_services,
-    core_services,
-    dashboard_services,
-    usage_services,
-)
-from ailb_server.app.tasks import ended
-from ailb_server.app.usage import open_usage
+from ailb_server.app.usage import journal_directory
 from ailb_server.app.version import VERSION
-from ailb_server.dashboard.bundle import Bundle
 from ailb_server.demo.server import DemoServer
-from ailb_server.pipeline.metering import Metering
-from ailb_server.pipeline.record import ChatObserver, Observers
-from ailb_server.routing.catalogue import Catalogue
-from ailb_server.routing.ledger import LedgerRules
+from ailb_server.domain.audit import Actor
+from ailb_server.domain.module import ConfigurationRefusedError
 from ailb_server.server import GrpcServer, PortTakenError, Register
 from ailb_server.settings import Configuration, ProviderSettings
 from ailb_server.settings.tls_files import server_files
-from ailb_server.storage.migrations import MigrationError, migrate
-from ailb_server.storage.pool import Store, StoreUnavailableError
+from ailb_server.storage.migrations import MigrationError
+from ailb_server.storage.pool import StoreUnavailableError
 from ailb_server.storage.usage_journal import JournalError
-from ailb_server.telemetry.limit_metrics import LimitMetrics
 from ailb_server.telemetry.metrics import Metrics
 from ailb_server.tls.files import TlsFileError
 from ailb_server.tls.serving import ServerTls
-
-# How long a start waits for the providers' listings before it serves what it knows.
-_FIRST_LISTING_S = 2.0
-# A provider that has told nothing yet is asked again after twice that, and twice again.
-_FIRST_AGAIN_S = 0.25
-# However much a listing is in doubt, it is not asked for more often.
-_LEAST_REFRESH_S = 1.0
 
 # What `Gateway.start` raises when its surroundings do not let it start.
 START_ERRORS = (
@@ -67,26 +42,41 @@ START_ERRORS = (
     TracingError,
 )
 
-_log = logging.getLogger(__name__)
-
 
 class Gateway:
     """One instance: everything that runs in one process, from start to close."""
 
-    def __init__(self, configuration: Configuration, database_url: str, migrations: Path) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        database_url: str,
+        migrations: Path,
+        process: Process | None = None,
+    ) -> None:
         self._configuration = configuration
+        self._place = Place(configuration.settings, database_url, migrations)
         self._settings = configuration.settings
-        self._migrations = migrations
-        self._database_url = database_url
         self._closing = contextlib.AsyncExitStack()
-        self._server: GrpcServer | None = None
-        self._catalogue: Catalogue | None = None
-        self._access: AccessParts | None = None
+        self._process = process or Process()
+        self._signs = Signs(asyncio.Event(), asyncio.Event())
         self._tls: ServerTls | None = None
-        self._observing: Observing | None = None
+        self._ground: Ground | None = None
+        self._chats: OpenChats | None = None
+        self._module: OpenModule | None = None
+        self._server: GrpcServer | None = None
+        self._drain_s: float | None = None
+        self._demo: tuple[ProviderSettings, ...] = ()
         self.metrics = Metrics(configuration.settings.module_id, VERSION)
-        self.model_routes: OpenRoutes | None = None
-        self.providers: tuple[ProviderSettings, ...] = configuration.providers
+
+    @property
+    def model_routes(self) -> OpenRoutes | None:
+        """The model routes; None before the start."""
+        return None if self._chats is None else self._chats.routes
+
+    @property
+    def providers(self) -> tuple[ProviderSettings, ...]:
+        """Those that it began with."""
+        return (*self._configuration.providers, *self._demo)
 
     async def start(self, *, port: int | None = None) -> int:
         """Store, migrations, providers, server, in this order; returns the gRPC port.
@@ -101,142 +91,100 @@ class Gateway:
 
     def models(self) -> tuple[str, ...]:
         """The names that callers may ask for now, in the providers' order."""
-        return tuple(self._catalogue.table.models) if self._catalogue else ()
+        return tuple(self._chats.routing.catalogue.table.models) if self._chats else ()
 
     def has_admin(self) -> bool:
         """Whether there is a key with the role admin."""
-        return self._access is not None and self._access.has_admin
+        return self._ground is not None and self._ground.access.has_admin
 
     async def make_admin(self, name: str, by: str) -> str:
         """Makes a key with the role admin, told in the audit log as done by `by`; its secret."""
-        if self._access is None:
+        if self._ground is None:
             raise RuntimeError("not started")
-        return (await first_admin(self._access.administration, name, by))[1]
+        return (await first_admin(self._ground.access.administration, name, by))[1]
 
     async def drain(self) -> None:
-        """Takes nothing new and lets running calls end, bounded by DRAIN_TIMEOUT_S."""
-        if self._server is not None:
-            await self._server.drain(self._settings.drain_timeout_s)
+        """Takes nothing new and lets running calls end, bounded by DRAIN_TIMEOUT_S, or by what the
+        call said that asked for the end."""
+        self._signs.draining.set()
+        # A heartbeat at once: others learn that this instance stops.
+        self._signs.changed.set()
+        if self._server is not None and self._module is not None:
+            usual_s = self._module.reloading.settings.drain_timeout_s
+            await self._server.drain(usual_s if self._drain_s is None else self._drain_s)
+
+    async def reload(self, by: str) -> None:
+        """Reads the configuration again; what comes of it is in the log. For signals."""
+        if self._module is not None:
+            with contextlib.suppress(ConfigurationRefusedError):
+                await self._module.reloading.reload(Actor(by))
 
     async def close(self) -> None:
         """Closes what `start` opened, newest first."""
         await self._closing.aclose()
 
     async def _start(self, port: int) -> int:
-        settings = self._settings
         # Before anything that takes its time.
-        files = server_files(settings)
+        files = server_files(self._settings)
         self._tls = None if files is None else ServerTls(files)
-        metrics = self.metrics
-        observing = self._observing = open_observing(settings, metrics, self._closing)
-        store = await self._open_store(traced=observing.tracer is not None)
-        watch_store(metrics, store)
-        audit = open_audit(settings, store, metrics, self._closing)
-        limits = await open_limits(settings, store, LimitMetrics(metrics.registry), self._closing)
-        announced = RoutesHeard()
-        heard = {**limits.heard, **announced.heard}
-        access = self._access = await open_access(
-            settings, store, self._database_url, audit, heard, self._closing
+        ground = self._ground = await open_ground(
+            self._place, self.metrics, self._signs, self._closing
         )
-        if settings.demo_provider:
+        if self._settings.demo_provider:
             await self._start_demo()
-        keep_months(settings, store, self._closing)
-        usage = await open_usage(settings, store, metrics, self._closing)
-        metering = Metering(metrics)
-        rules = await limits.ledger_rules(settings, self.providers)
-        routing = await self._open_routing(metrics, Observers((metering, usage.own)), rules)
-        await self._open_routes(routing, audit, announced)
-        context = await open_context(
-            settings, store, self._database_url, routing.embedders, metrics, self._closing
+        chats = self._chats = await open_chats(
+            ground, self._configuration, self._demo, self._is_draining
         )
-        repeats = open_repeats(settings, store, routing.catalogue, metrics, self._closing)
-        admission = limits.admission(settings, routing.catalogue)
-        # The embedders ask a pipeline of their own: what they embed has no context and no caller.
-        pipeline = replace(
-            routing.pipeline,
-            context=context.stage,
-            admission=admission,
-            pricing=limits.pricing,
-            observer=Observers((metering, usage.callers, observing.access_log, routing.traffic)),
-            cache=repeats.cache,
-        )
-        chats = repeats.once(pipeline, admission)
-        instance = Instance(settings.module_id, VERSION, self._is_draining)
-        health = HealthService(
-            instance, routing.catalogue, store.ping, (*context.health, usage.health)
-        )
-        messages = AnthropicService(chats, routing.counting)
-        services = (
-            *core_services(chats, messages, routing.catalogue, metrics, health, routing.stats),
-            *context.services,
-            *access_services(access.administration),
-            *usage_services(usage.service),
-            *audit_services(audit.service),
-            *dashboard_services(Bundle.load(keyless=not self._access.gate.required)),
-        )
-        return await self._serve(port, metrics, services)
+        module = self._module = await open_module(self._module_parts(ground, chats))
+        bound = await self._serve(port, ground, (*chats.services, *module.services))
+        module.begin(self._settings.host, bound, self._closing)
+        return bound
 
-    async def _open_routing(
-        self, metrics: Metrics, own: ChatObserver, rules: LedgerRules
-    ) -> OpenRouting:
-        routing = open_routing(
-            self._configuration, self.providers, metrics, own, rules, self._closing
-        )
-        self._catalogue = routing.catalogue
-        await self._keep_fresh(routing.catalogue)
-        return routing
-
-    async def _open_routes(
-        self, routing: OpenRouting, audit: OpenAudit, announced: RoutesHeard
-    ) -> None:
-        router, ending = routing.pipeline.router, self._is_draining
-        self.model_routes = await open_routes(
-            self._settings, audit, router, announced, ending, self._closing
+    def _module_parts(self, ground: Ground, chats: OpenChats) -> ModuleParts:
+        roster = chats.routing.switching.roster
+        return ModuleParts(
+            configuration=self._configuration,
+            store=ground.store,
+            audit=ground.audit,
+            metrics=self.metrics,
+            routing=chats.routing,
+            routes=chats.routes,
+            health=chats.health,
+            limits=ground.limits.administration(lambda: tuple(roster)),
+            journals=journal_directory(self._settings),
+            signs=self._signs,
+            read=self._process.read,
+            end=self._end if self._process.end else None,
         )
 
-    async def _open_store(self, *, traced: bool) -> Store:
-        settings = self._settings
-        store = Store(self._database_url, size=settings.database_pool_size, traced=traced)
-        self._closing.push_async_callback(store.close)
-        await store.wait_ready(settings.database_connect_timeout_s)
-        for name in await migrate(self._database_url, self._migrations):
-            _log.info("applied migration %s", name)
-        await store.open()
-        return store
+    def _end(self, drain_s: float | None) -> None:
+        self._drain_s = drain_s
+        if self._process.end is not None:
+            self._process.end()
 
     async def _start_demo(self) -> None:
         demo = DemoServer()
         url = await demo.start()
         self._closing.push_async_callback(demo.stop)
-        self.providers = (*self.providers, demo_provider(url))
+        self._demo = (demo_provider(url),)
 
-    async def _keep_fresh(self, catalogue: Catalogue) -> None:
-        first = asyncio.Event()
-        task = asyncio.create_task(
-            _refresh_for_ever(catalogue, self._settings.provider_refresh_s, first)
-        )
-        self._closing.push_async_callback(ended, task)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(first.wait(), _FIRST_LISTING_S)
-
-    async def _serve(self, port: int, metrics: Metrics, services: Sequence[Register]) -> int:
-        settings = self._settings
+    async def _serve(self, port: int, ground: Ground, services: Sequence[Register]) -> int:
+        settings, metrics = self._settings, self.metrics
         limit = settings.max_concurrent_requests
-        gate = None if self._access is None else self._access.gate
-        watch = None if self._observing is None else self._observing.watch
-        edge = Edge(limit, gate, metrics.refused, metrics.vitals.traffic, watch)
+        traffic, watch = metrics.vitals.traffic, ground.observing.watch
+        edge = Edge(limit, ground.access.gate, metrics.refused, traffic, watch)
         server = GrpcServer(edge, services, max_calls=limit)
         credentials = None if self._tls is None else self._tls.credentials()
         bound = await server.start(settings.host, port, credentials)
         self._server = server
         self._closing.push_async_callback(server.stop)
         if settings.metrics_port is not None:
-            self._serve_metrics(settings.metrics_port, metrics)
+            self._serve_metrics(settings.metrics_port)
         return bound
 
-    def _serve_metrics(self, port: int, metrics: Metrics) -> None:
+    def _serve_metrics(self, port: int) -> None:
         try:
-            http, thread = start_http_server(port, self._settings.host, metrics.registry)
+            http, thread = start_http_server(port, self._settings.host, self.metrics.registry)
         except OSError as error:
             raise PortTakenError(f"METRICS_PORT {port} is taken.") from error
         self._closing.callback(thread.join)
@@ -245,27 +193,3 @@ class Gateway:
 
     def _is_draining(self) -> bool:
         return self._server is not None and self._server.draining
-
-
-async def _refresh_for_ever(catalogue: Catalogue, every_s: float, first: asyncio.Event) -> None:
-    again_s = _FIRST_AGAIN_S
-    while True:
-        try:
-            await catalogue.refresh()
-        except Exception:  # noqa: BLE001
-            # A fault of ours must not end the refreshing for good, nor pass unseen.
-            _log.exception("the providers' models could not be refreshed")
-        first.set()
-        if catalogue.table.unlisted:
-            again_s = min(again_s * 2, every_s)
-            await asyncio.sleep(again_s)
-        else:
-            await _doubted(catalogue, every_s)
-
-
-async def _doubted(catalogue: Catalogue, within_s: float) -> None:
-    """Returns once a listing is in doubt, though not at once: every request may doubt it."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(within_s):
-            await asyncio.sleep(_LEAST_REFRESH_S)
-            await catalogue.doubted.wait()

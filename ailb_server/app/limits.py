@@ -1,5 +1,6 @@
 """Limits and budgets, put together."""
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from ailb_server.access.limit_administration import LimitAdministration
 from ailb_server.access.rate_limit_watch import RateLimitWatch
 from ailb_server.access.rate_limits import RateLimitBook
 from ailb_server.app.providers import limits
+from ailb_server.domain.errors import StorageUnavailableError
 from ailb_server.domain.target import Price
 from ailb_server.pipeline.accounts import Accounts, RouteOf, no_route
 from ailb_server.pipeline.admission import LimitedAdmission
@@ -25,6 +27,8 @@ from ailb_server.storage.provider_numbers import PostgresProviderNumbers
 from ailb_server.storage.rate_limits import CHANNEL as RATE_LIMITS
 from ailb_server.storage.rate_limits import PostgresRateLimits
 from ailb_server.telemetry.limit_metrics import LimitMetrics
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class OpenLimits:
         """For routing: what providers allow, shared by all instances."""
         allowed = {provider.name: limits(provider) for provider in configured}
         limited = [name for name, found in allowed.items() if found.any()]
-        numbers = await PostgresProviderNumbers(self.kept.store).numbers(limited)
+        numbers = await self._numbers(limited)
         shared = SharedProviders(self.leases, self.book, numbers, settings.limit_burst_s)
 
         def of(name: str) -> SharedLimits:
@@ -75,6 +79,13 @@ class OpenLimits:
         return LedgerRules(
             limits=allowed, shared=of, outage_denies=settings.limits_outage == "deny"
         )
+
+    async def _numbers(self, limited: Sequence[str]) -> Mapping[str, int]:
+        try:
+            return await PostgresProviderNumbers(self.kept.store).numbers(limited)
+        except StorageUnavailableError:
+            _log.warning("the store does not answer: limits of providers are this instance's own")
+            return {}
 
 
 async def open_limits(

@@ -15,6 +15,7 @@ from ailb_server.routing.catalogue import Declaration
 from ailb_server.routing.dispatcher import DispatchRules
 from ailb_server.routing.limits import ProviderLimits
 from ailb_server.routing.operations import operations_of
+from ailb_server.routing.roster import Member
 from ailb_server.routing.table import Alias
 from ailb_server.settings import AliasSettings, ProviderSettings, Settings
 from ailb_server.spend.list_prices import list_price_of
@@ -59,20 +60,18 @@ def provider_of(settings: ProviderSettings, common: Settings) -> Provider:
             return AnthropicProvider(name, anthropic, upstream)
 
 
-def declaration(
-    settings: ProviderSettings, provider: Provider, *, list_prices: bool
-) -> Declaration:
+def declaration(settings: ProviderSettings, member: Member, *, list_prices: bool) -> Declaration:
     """What the catalogue is told of a provider."""
     return Declaration(
         provider=settings.name,
         owned_by=settings.owned_by or settings.name,
-        listing=provider,
+        listing=member,
         models=settings.models,
         weight=settings.weight,
         prices={model: price.price() for model, price in settings.prices.items()},
         capabilities={m: c.capabilities() for m, c in settings.capabilities.items()},
         list_price=list_price_of(str(settings.base_url)) if list_prices else None,
-        operations=operations_of(provider),
+        operations=operations_of(member.provider),
     )
 
 
@@ -95,6 +94,12 @@ def aliases(
         else Alias(tuple(alias))
         for name, alias in settings.items()
     }
+
+
+def manner(settings: ProviderSettings, common: Settings) -> tuple[object, ...]:
+    """How it is spoken to, beside its account: a provider that is made once keeps to it."""
+    num_ctx = settings.num_ctx or common.ollama_num_ctx
+    return _timeouts(common), common.upstream_pool_size, num_ctx
 
 
 def dispatch_rules(settings: Settings) -> DispatchRules:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from ailb_server.api.module.desk import caller
 from ailb_server.api.module.routes import RouteCalls
 from ailb_server.api.module.weights import WeightCalls
 from ailb_server.app.audit import OpenAudit
@@ -61,7 +62,7 @@ async def open_routes(
     router.route_time = live.now
     administration = RouteAdministration(live, audit.log)
     return OpenRoutes(
-        RouteCalls(live, administration, Serving(live, router.ledger, ending)),
-        WeightCalls(live, administration, settings.module_id),
+        RouteCalls(live, administration, Serving(live, router.ledger, ending), caller.get),
+        WeightCalls(live, administration, settings.module_id, caller.get),
         live,
     )

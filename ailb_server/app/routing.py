@@ -1,26 +1,23 @@
 """Providers, the catalogue of their models, and a pipeline over them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+
+from typing_extensions import override
 
 from ailb_server.api.stats_service import StatsService
 from ailb_server.app.embedding import (
     Embedders,
-    local_declaration,
     local_provider,
     open_embedders,
     start_local_embedder,
 )
 from ailb_server.app.observing import watch_routing
-from ailb_server.app.providers import (
-    Provider,
-    aliases,
-    declaration,
-    dispatch_rules,
-    provider_of,
-)
+from ailb_server.app.switching import Allowed, Switching
+from ailb_server.domain.chat import ChatRequest
 from ailb_server.domain.errors import Reason
+from ailb_server.domain.ports import TokenCounter
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.chat import ChatPipeline
 from ailb_server.pipeline.counting import TokenCounting
@@ -29,8 +26,9 @@ from ailb_server.pipeline.traffic import Traffic
 from ailb_server.providers.anthropic import AnthropicProvider
 from ailb_server.routing.catalogue import Catalogue
 from ailb_server.routing.dispatcher import AttemptSeen, Dispatcher
-from ailb_server.routing.ledger import Ledger, LedgerRules
-from ailb_server.routing.router import Router, RouterDefaults
+from ailb_server.routing.ledger import Ledger
+from ailb_server.routing.roster import Member, Roster
+from ailb_server.routing.router import Router
 from ailb_server.settings import Configuration, ProviderSettings
 from ailb_server.telemetry.metrics import Metrics
 
@@ -48,49 +46,54 @@ class OpenRouting:
     stats: StatsService
     traffic: Traffic
     embedders: Embedders
+    switching: Switching
 
 
-def open_routing(
+async def open_routing(
     configuration: Configuration,
-    configured: Sequence[ProviderSettings],
+    extra: Sequence[ProviderSettings],
+    allowed: Allowed,
     metrics: Metrics,
     observer: ChatObserver,
-    rules: LedgerRules,
     closing: AsyncExitStack,
 ) -> OpenRouting:
-    """`configured` are the providers, the demo among them; `observer` is told of what the embedders
-    ask. No connection is opened yet."""
+    """`extra` are providers beside the configured ones, such as the demo; `observer` hears of what
+    the embedders ask. No connection is opened yet."""
     settings = configuration.settings
-    ledger = Ledger(rules)
-    providers = {p.name: _opened(p, configuration, closing) for p in configured}
-    declarations = [
-        declaration(p, providers[p.name], list_prices=settings.list_prices) for p in configured
-    ]
-    counters = {n: p for n, p in providers.items() if isinstance(p, AnthropicProvider)}
+    ledger, roster = Ledger(), Roster({})
+    closing.push_async_callback(roster.close)
     local = start_local_embedder(settings, metrics.embedding, closing)
-    if served := local_provider(settings, local, providers.keys()):
-        providers[served.name] = served
-        declarations.append(local_declaration(served))
-    catalogue = Catalogue(declarations, ledger, aliases(configuration.aliases))
-    defaults = RouterDefaults(settings.routing_strategy, settings.hedge_after_s)
-    router = Router(catalogue, ledger, defaults)
+    catalogue = Catalogue((), ledger)
+    router = Router(catalogue, ledger)
     seen = _attempt_seen(metrics, catalogue)
-    dispatcher = Dispatcher(providers, ledger, seen, dispatch_rules(settings))
+    dispatcher = Dispatcher(roster, ledger, seen)
     watch_routing(metrics, ledger, dispatcher)
+    switching = Switching(
+        roster,
+        ledger,
+        catalogue,
+        router,
+        dispatcher,
+        allowed,
+        extra,
+        local_provider(settings, local),
+    )
+    await switching.begin(configuration)
     pipeline = ChatPipeline(router=router, dispatcher=dispatcher, observer=observer)
     traffic = Traffic()
     return OpenRouting(
         catalogue=catalogue,
         pipeline=pipeline,
-        counting=TokenCounting(catalogue, counters, ledger, seen),
+        counting=TokenCounting(catalogue, Counters(roster), ledger, seen),
         stats=StatsService(
             settings.module_id,
-            settings.routing_strategy,
+            lambda: router.defaults.strategy,
             ledger.snapshot,
             router.decisions.snapshot,
             traffic.snapshot,
         ),
         traffic=traffic,
+        switching=switching,
         embedders=open_embedders(settings, local, pipeline, metrics.embedding, closing),
     )
 
@@ -104,9 +107,36 @@ def _attempt_seen(metrics: Metrics, catalogue: Catalogue) -> AttemptSeen:
     return seen
 
 
-def _opened(
-    settings: ProviderSettings, configuration: Configuration, closing: AsyncExitStack
-) -> Provider:
-    provider = provider_of(settings, configuration.settings)
-    closing.push_async_callback(provider.close)
-    return provider
+class Counters(Mapping[str, TokenCounter]):
+    """Those of the roster that count tokens, as it stands when they are asked."""
+
+    def __init__(self, roster: Roster) -> None:
+        self._roster = roster
+
+    @override
+    def __getitem__(self, name: str) -> TokenCounter:
+        member = self._roster.member(name)
+        if member is None or not isinstance(member.provider, AnthropicProvider):
+            raise KeyError(name)
+        return _Counter(member, member.provider)
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._roster if name in self)
+
+    @override
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    """Keeps the provider's connections open while it counts."""
+
+    member: Member
+    counter: TokenCounter
+
+    async def count_tokens(self, request: ChatRequest, model: str) -> bytes:
+        """See `TokenCounter`."""
+        with self.member:
+            return await self.counter.count_tokens(request, model)

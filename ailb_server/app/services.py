@@ -31,6 +31,7 @@ from ailb_server.api.knowledge_service import KnowledgeService
 from ailb_server.api.memory_service import MemoryService
 from ailb_server.api.metrics_service import MetricsService
 from ailb_server.api.model_service import ModelService
+from ailb_server.api.module.module_service import ModuleService
 from ailb_server.api.openai_service import OpenAIService
 from ailb_server.api.stats_service import StatsService
 from ailb_server.api.usage_service import UsageService
@@ -39,6 +40,7 @@ from ailb_server.pipeline.chat import Chats
 from ailb_server.routing.catalogue import Catalogue
 from ailb_server.server import Register
 from ailb_server.telemetry.metrics import Metrics
+from marchproxy import module_pb2_grpc
 
 
 def core_services(
@@ -97,3 +99,8 @@ def dashboard_services(bundle: Bundle) -> Sequence[Register]:
     """What serves the page for people."""
     add = dashboard_service_pb2_grpc.add_DashboardServiceServicer_to_server
     return (partial(add, DashboardService(bundle)),)
+
+
+def module_services(module: ModuleService) -> Sequence[Register]:
+    """What MarchProxy's load balancer calls."""
+    return (partial(module_pb2_grpc.add_ModuleServiceServicer_to_server, module),)

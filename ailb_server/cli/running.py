@@ -4,41 +4,48 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import Awaitable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
 from ailb_server.telemetry import logs
 
 T = TypeVar("T")
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_LOUDER = signal.SIGUSR1
 _DEBUG = "debug"
 
 _log = logging.getLogger(__name__)
 
 
 class Signals:
-    """SIGINT and SIGTERM as events: the first sets `end`, the second `now`. SIGUSR1 switches the
-    level of log lines."""
+    """SIGINT and SIGTERM as events: the first sets `end`, the second `now`. SIGHUP, where there is
+    one, sets `reload`, which also keeps it from ending the process. SIGUSR1 switches the level of
+    log lines."""
 
     def __init__(self) -> None:
         self.end = asyncio.Event()
         self.now = asyncio.Event()
+        self.reload = asyncio.Event()
         self._usual_level = "info"
 
     @contextmanager
     def caught(self) -> Iterator[None]:
         """Catches them within the running loop."""
         loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, self._received)
-        loop.add_signal_handler(_LOUDER, self._switch_level)
+        known = {
+            "SIGINT": self._received,
+            "SIGTERM": self._received,
+            "SIGHUP": self.reload.set,
+            "SIGUSR1": self._switch_level,
+        }
+        # Not every system has them all.
+        caught = {getattr(signal, n): act for n, act in known.items() if hasattr(signal, n)}
+        for number, act in caught.items():
+            loop.add_signal_handler(number, act)
         try:
             yield
         finally:
-            for number in (*_SIGNALS, _LOUDER):
+            for number in caught:
                 loop.remove_signal_handler(number)
 
     def _switch_level(self) -> None:
@@ -49,6 +56,26 @@ class Signals:
         chosen = self._usual_level if now == _DEBUG else _DEBUG
         logs.set_level(chosen)
         _log.warning("log level is now %s", chosen)
+
+    @asynccontextmanager
+    async def hangups(self, reload: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+        """Reloads at each SIGHUP within the context; those that come meanwhile are one."""
+        task = asyncio.create_task(self._reload_for_ever(reload))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+
+    async def _reload_for_ever(self, reload: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self.reload.wait()
+            self.reload.clear()
+            try:
+                await reload()
+            except Exception:  # noqa: BLE001
+                # A fault of ours must neither end the reloading for good nor pass unseen.
+                _log.exception("the reload failed")
 
     def _received(self) -> None:
         (self.now if self.end.is_set() else self.end).set()

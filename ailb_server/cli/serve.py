@@ -1,14 +1,15 @@
 """`ailb serve` and `ailb migrate`: the gateway without embedded parts."""
 
 import logging
+from functools import partial
 
 import typer
 
-from ailb_server.app import START_ERRORS, VERSION, Gateway
+from ailb_server.app import START_ERRORS, VERSION, Gateway, Process
 from ailb_server.cli.running import Signals, settle, started, unless
 from ailb_server.local.addresses import authority
 from ailb_server.local.resources import data_dir
-from ailb_server.settings import Configuration, Settings, SettingsError
+from ailb_server.settings import Configuration, Settings, SettingsError, load
 from ailb_server.storage.migrations import migrate
 from ailb_server.storage.pool import Store
 
@@ -26,7 +27,8 @@ async def run(configuration: Configuration) -> int:
         return 2
     signals = Signals()
     with signals.caught():
-        gateway = Gateway(configuration, url, data_dir("migrations"))
+        process = Process(read=_read, end=signals.end.set)
+        gateway = Gateway(configuration, url, data_dir("migrations"), process)
         try:
             port = await started(signals, gateway.start())
         except START_ERRORS as error:
@@ -38,7 +40,8 @@ async def run(configuration: Configuration) -> int:
         settle()
         _log.info("AILB %s serves on %s", VERSION, authority(settings.host, port))
         _tell_of_keys(settings, has_admin=gateway.has_admin())
-        await signals.end.wait()
+        async with signals.hangups(partial(gateway.reload, "SIGHUP")):
+            await signals.end.wait()
         _log.info("draining for at most %g s", settings.drain_timeout_s)
         await unless(signals.now, gateway.drain())
         await gateway.close()
@@ -69,6 +72,12 @@ def database_url(configuration: Configuration) -> str:
             ["DATABASE_URL: is needed, such as postgresql://user:password@host:5432/ailb"]
         )
     return url.get_secret_value()
+
+
+def _read() -> Configuration:
+    configuration = load()
+    _check_providers(configuration)
+    return configuration
 
 
 def _check_providers(configuration: Configuration) -> None:

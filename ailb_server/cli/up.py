@@ -12,14 +12,15 @@ async def run(configuration: Configuration) -> int:
     """0 after a signal; 1, with the reason, if a part cannot start or dies."""
     signals = Signals()
     with signals.caught():
-        everything = Everything(configuration)
+        everything = Everything(configuration, end=signals.end.set)
         try:
             running = await started(signals, everything.start())
             if running is None:
                 return 0
             settle()
             typer.echo(running.banner())
-            await unless(signals.end, everything.watch())
+            async with signals.hangups(everything.reload):
+                await unless(signals.end, everything.watch())
         except PartDiedError as error:
             typer.echo(f"ailb: {error}; stopping the rest.", err=True)
             await everything.stop()

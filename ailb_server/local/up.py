@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from ailb_server.app import Gateway
+from ailb_server.app import Gateway, Process
 from ailb_server.local.addresses import called_host
 from ailb_server.local.banner import Running
 from ailb_server.local.envoy import EmbeddedEnvoy, EnvoyError
@@ -15,7 +15,7 @@ from ailb_server.local.envoy_settings import check_files, transport
 from ailb_server.local.postgres import EmbeddedPostgres, PostgresError
 from ailb_server.local.resources import data_dir
 from ailb_server.server import PortTakenError
-from ailb_server.settings import Configuration, Settings
+from ailb_server.settings import Configuration, Settings, load
 from ailb_server.settings.data_directory import data_directory
 from ailb_server.settings.loopback import is_loopback
 from ailb_server.settings.transport import ANY_ORIGIN
@@ -33,8 +33,10 @@ class PartDiedError(Exception):
 class Everything:
     """All the parts. `start` returns what runs where; `watch` returns only by PartDiedError."""
 
-    def __init__(self, configuration: Configuration) -> None:
-        self._configuration = _with_keys(_with_demo(configuration))
+    def __init__(self, configuration: Configuration, end: Callable[[], None] | None = None) -> None:
+        """`end` asks for the end of the process: see `Process`."""
+        self._configuration = _as_run(configuration)
+        self._end = end
         self._settings = self._configuration.settings
         self._closing = AsyncExitStack()
         self._gateway: Gateway | None = None
@@ -61,6 +63,11 @@ class Everything:
         if self._gateway is not None:
             await self._gateway.drain()
 
+    async def reload(self) -> None:
+        """Reads the configuration again; what comes of it is in the log."""
+        if self._gateway is not None:
+            await self._gateway.reload("SIGHUP")
+
     async def stop(self) -> None:
         """Stops every part, newest first."""
         await self._closing.aclose()
@@ -70,7 +77,8 @@ class Everything:
         check_ports(settings)
         check_files(settings)
         database_url = await self._start_postgres()
-        gateway = Gateway(self._configuration, database_url, data_dir("migrations"))
+        process = Process(read=lambda: _as_run(load()), end=self._end)
+        gateway = Gateway(self._configuration, database_url, data_dir("migrations"), process)
         await gateway.start()
         self._gateway = gateway
         self._closing.push_async_callback(gateway.close)
@@ -113,6 +121,10 @@ class Everything:
 
     def _data_dir(self) -> Path:
         return data_directory(self._settings)
+
+
+def _as_run(configuration: Configuration) -> Configuration:
+    return _with_keys(_with_demo(configuration))
 
 
 def _with_demo(configuration: Configuration) -> Configuration:

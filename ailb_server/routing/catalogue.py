@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -140,6 +140,30 @@ class Catalogue:
         added = [name for name in routes.exact if self.table.find(name) is None]
         return (*models, *map(self.described, added))
 
+    def redeclare(
+        self,
+        declarations: Sequence[Declaration],
+        aliases: Mapping[str, Alias],
+        renewed: Collection[str],
+        listings: Mapping[str, Sequence[str]],
+    ) -> None:
+        """Swaps in a table of other declarations. What is known of a provider stays, unless it is
+        among the `renewed`: those are other servers, or other accounts, than their name was.
+        `listings` is what providers have listed just now."""
+        kept = {d.provider for d in declarations} - set(renewed)
+        self._declarations, self._aliases = tuple(declarations), aliases
+        self._listed = {name: listed for name, listed in self._listed.items() if name in kept}
+        self._listed |= {name: tuple(models) for name, models in listings.items()}
+        self._problems = {name: told for name, told in self._problems.items() if name in kept}
+        self._unlisted = {
+            d.provider
+            for d in self._declarations
+            if not d.models and d.provider not in self._listed
+        }
+        self.table = self._compile()
+        self._ledger.forget_except(self.table.targets())
+        self.doubted.set()
+
     async def refresh(self) -> None:
         """Asks every provider for its models, all at once; who fails keeps what it had."""
         self.doubted.clear()
@@ -198,13 +222,20 @@ class Catalogue:
         try:
             models = await declaration.listing.list_models()
         except AilbError as error:
-            self._note(name, str(error))
+            if self._is_asked(declaration):
+                self._note(name, str(error))
+            return
+        # It may have been redeclared while it was asked.
+        if not self._is_asked(declaration):
             return
         self._unlisted.discard(name)
         if models is not None:
             self._listed[name] = tuple(models)
         silent = models is None and not declaration.models
         self._note(name, "it lists no models: declare them" if silent else "")
+
+    def _is_asked(self, declaration: Declaration) -> bool:
+        return any(d.listing is declaration.listing for d in self._declarations)
 
     def _note(self, provider: str, problem: str) -> None:
         if problem != self._problems.get(provider, ""):

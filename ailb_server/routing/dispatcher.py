@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +14,7 @@ from ailb_server.domain.errors import (
     UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
-from ailb_server.domain.ports import ChatProvider, PooledProvider
+from ailb_server.domain.ports import PooledProvider
 from ailb_server.domain.target import Target
 from ailb_server.routing.attempt import Attempt, NotAdmittedError
 from ailb_server.routing.budget import RetryBudget
@@ -23,6 +23,7 @@ from ailb_server.routing.ledger import Ledger
 from ailb_server.routing.operations import opened
 from ailb_server.routing.queueing import Queue
 from ailb_server.routing.race import Opened, Opening, first_answer
+from ailb_server.routing.roster import Roster
 from ailb_server.routing.router import Plan
 from ailb_server.routing.seat import Seat
 from ailb_server.routing.spans import attempt_span
@@ -78,13 +79,13 @@ class Dispatcher:
 
     def __init__(
         self,
-        providers: Mapping[str, ChatProvider],
+        roster: Roster,
         ledger: Ledger,
         attempt_seen: AttemptSeen,
         rules: DispatchRules | None = None,
         budget: RetryBudget | None = None,
     ) -> None:
-        self._providers = providers
+        self._roster = roster
         self._ledger = ledger
         self._attempt_seen = attempt_seen
         self._rules = rules or DispatchRules()
@@ -95,6 +96,11 @@ class Dispatcher:
     def waiting(self) -> int:
         """Requests that wait for providers' rate limits."""
         return self._queue.waiting
+
+    def follow(self, rules: DispatchRules) -> None:
+        """Holds to other rules from the next request on."""
+        self._rules = rules
+        self._queue.places = rules.queue_places
 
     @asynccontextmanager
     async def open(
@@ -210,7 +216,10 @@ class Dispatcher:
         """Whether the seat may be asked at once: a hedge takes no place that others wait for."""
         if seat in course.unfit or not seat.admits(course.plan.facts, self._ledger.clock()):
             return False
-        provider = self._providers[seat.target.provider]
+        member = self._roster.member(seat.target.provider)
+        if member is None:
+            return False
+        provider = member.provider
         return not isinstance(provider, PooledProvider) or provider.has_room()
 
     async def _resent(self, course: Course, seat: Seat) -> Opened:
@@ -226,11 +235,16 @@ class Dispatcher:
         await seat.supplied(course.plan.facts)
         attempt = self._ledger.attempt(seat, course.plan.facts, last_resort=last_resort)
         target = seat.target
+        member = self._roster.member(target.provider)
+        if member is None:
+            # It was removed after the plan was made.
+            course.unfit.add(seat)
+            raise NotAdmittedError("removed")
         async with AsyncExitStack() as stack:
+            provider = stack.enter_context(member)
             attempt.span = stack.enter_context(attempt_span(course.request, target))
             stack.enter_context(attempt)
             try:
-                provider = self._providers[target.provider]
                 opening = opened(provider, course.request, target.model)
                 with made_current(attempt.span):
                     answer = await stack.enter_async_context(opening)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ailb_server.domain.target import Target
 from ailb_server.routing.attempt import Attempt, Clocks
@@ -99,6 +99,29 @@ class Ledger:
             state = self._states[key]
             state.credential.leave(state)
         self._states = kept
+
+    def relimit(self, rules: LedgerRules) -> None:
+        """Puts other limits in force; what runs and what a minute has seen still counts."""
+        self._rules = replace(
+            self._rules, limits=rules.limits, shared=rules.shared, outage_denies=rules.outage_denies
+        )
+        known, self._gates = self._gates, {}
+        for name in rules.limits or ():
+            before, now = known.get(name), self._gate(name)
+            if before is not None and now is not None:
+                before.relimit(now)
+                now = before
+            if name in known:
+                self._gates[name] = now
+
+    def gate(self, provider: str) -> Gate | None:
+        """Its limits, if it has any."""
+        return self._gates.get(provider)
+
+    def forget_provider(self, name: str) -> None:
+        """Drops all that is known of a provider, its credential too: it is another one now."""
+        self._credentials.pop(name, None)
+        self._states = {key: state for key, state in self._states.items() if key[0] != name}
 
     def attempt(
         self, seat: Seat, facts: RequestFacts, *, last_resort: bool = False, beside: bool = False

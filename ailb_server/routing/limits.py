@@ -88,6 +88,10 @@ class Gate:
         self._waiters: deque[asyncio.Future[None]] = deque()
         self.in_flight = 0
 
+    def relimit(self, other: "Gate") -> None:
+        """Holds to another one's limits from now on."""
+        self._limits, self._shared, self._denies = other._limits, other._shared, other._denies
+
     @property
     def limited(self) -> bool:
         """Whether there is anything to ask it for."""

@@ -18,7 +18,7 @@ class Queue:
     """A bounded number of waiting requests."""
 
     def __init__(self, places: int) -> None:
-        self._places = places
+        self.places = places
         self.waiting = 0
 
     async def wait(self, course: Course, clock: Callable[[], float]) -> bool:
@@ -37,7 +37,7 @@ class Queue:
         left = course.queue_until - asyncio.get_running_loop().time()
         if wait > left:
             return False
-        if self.waiting >= self._places:
+        if self.waiting >= self.places:
             raise OverloadedError(
                 "As many requests as may do wait for providers' rate limits.", retry_after_s=wait
             )

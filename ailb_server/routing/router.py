@@ -250,7 +250,9 @@ class Router:
         """Whether a group is still what its name stands for, and its seats are of the ledger: a
         target that was away for a while is another one there."""
         return group.served == table.find(name) and all(
-            seat.state is self.ledger.state(seat.target) for seat in group.seats
+            seat.state is self.ledger.state(seat.target)
+            and seat.gate is self.ledger.gate(seat.target.provider)
+            for seat in group.seats
         )
 
 

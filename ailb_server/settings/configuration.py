@@ -43,7 +43,7 @@ def load(env_file: Path | None = Path(".env")) -> Configuration:
         with noted(faults):
             providers.append(_keyed(provider, variables))
     with noted(faults):
-        _check_names(providers)
+        check_names(providers)
     if faults:
         raise SettingsError(faults)
     return Configuration(settings, tuple(providers), file.aliases)
@@ -151,7 +151,8 @@ def _keyed(provider: ProviderSettings, variables: Mapping[str, str]) -> Provider
     return provider.model_copy(update={"api_key": SecretStr(key)})
 
 
-def _check_names(providers: Sequence[ProviderSettings]) -> None:
+def check_names(providers: Sequence[ProviderSettings]) -> None:
+    """Raises SettingsError for a name that two have."""
     counts = Counter(provider.name for provider in providers)
     doubles = [name for name, count in counts.items() if count > 1]
     if doubles:

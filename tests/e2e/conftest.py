@@ -4,10 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.postgres import postgres_dsn, postgres_server
+from tests.support.postgres import (
+    migrated_dsn,
+    migrated_template,
+    postgres_dsn,
+    postgres_server,
+)
 from tests.support.stack import Stack
 
-__all__ = ["postgres_dsn", "postgres_server"]
+__all__ = ["migrated_dsn", "migrated_template", "postgres_dsn", "postgres_server"]
 
 
 @pytest.fixture(scope="session")

@@ -253,9 +253,9 @@ def provoked(stack: Stack, secrets: list[str]) -> str:
 
 async def flushed(stack: Stack) -> None:
     """What the audit log would be told within seconds."""
-    access = stack.gateway._access
-    assert access is not None
-    note: Any = access.gate.refused
+    ground = stack.gateway._ground
+    assert ground is not None
+    note: Any = ground.access.gate.refused
     await note.__self__.flush()
 
 

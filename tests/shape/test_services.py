@@ -43,9 +43,11 @@ class Recorder:
 
 
 def services() -> Iterator[ServiceDescriptor]:
-    """Every service in proto/ailb."""
-    for path in sorted((REPOSITORY / "proto" / "ailb").rglob("*.proto")):
-        dotted = path.relative_to(REPOSITORY / "proto").with_suffix("").as_posix().replace("/", ".")
+    """Every service that AILB serves. Of MarchProxy's, NLBService is the load balancer's own."""
+    proto = REPOSITORY / "proto"
+    ours = (proto / "ailb").rglob("*.proto")
+    for path in sorted((*ours, proto / "marchproxy" / "module.proto")):
+        dotted = path.relative_to(proto).with_suffix("").as_posix().replace("/", ".")
         found = importlib.import_module(f"{dotted}_pb2")
         yield from found.DESCRIPTOR.services_by_name.values()
 

@@ -58,7 +58,8 @@ def test_it_has_every_module(names: set[str], package: str) -> None:
 
 
 def test_it_has_the_stubs_of_every_proto(names: set[str]) -> None:
-    protos = (REPOSITORY / "proto" / "ailb").rglob("*.proto")
+    packages = (REPOSITORY / "proto" / name for name in ("ailb", "marchproxy"))
+    protos = [proto for package in packages for proto in package.rglob("*.proto")]
     stems = [p.relative_to(REPOSITORY / "proto").with_suffix("").as_posix() for p in protos]
     assert {f"{s}{end}" for s in stems for end in ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py")} <= names
 
@@ -72,7 +73,7 @@ def test_it_has_the_data(names: set[str], directory: str) -> None:
 
 def test_it_has_nothing_else(names: set[str]) -> None:
     tops = {name.partition("/")[0].partition("-")[0] for name in names}
-    assert tops == {"ailb", "ailb_client", "ailb_server"}
+    assert tops == {"ailb", "ailb_client", "ailb_server", "marchproxy"}
     assert [n for n in names if "__pycache__" in n or n.endswith((".env", ".pyc"))] == []
 
 

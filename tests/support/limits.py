@@ -135,7 +135,7 @@ class MemoryLimits:
         if limit.rate:
             row.level -= granted * unit
         spare += max(granted - ask.need, 0)
-        ends, settled = now + round(self.ttl_s * MICRO), ask.settled
+        ends = now + round(self.ttl_s * MICRO)
         waits = 0 if granted or limit.rate else ask.least
         since = mine.waits_since if mine and mine.waits else now
         lately = row.recalled_at is not None and row.recalled_at > now - 2 * MICRO
@@ -148,13 +148,18 @@ class MemoryLimits:
         grant = Grant(
             kept, granted, left - granted, elsewhere, unanswered, recalls, len(used), row.spent
         )
-        if mine is not None and limit.quantity is Quantity.MONEY and settled < mine.settled:
-            row.spent += mine.settled - settled
-            settled = mine.settled
+        settled = self._kept_settled(row, mine, ask)
         row.leases[ask.lease] = Lease(
             keep + granted, spare, settled, ask.heard, now, ends, waits, since
         )
         return grant
+
+    def _kept_settled(self, row: Row, mine: Lease | None, ask: Ask) -> int:
+        """What a lease of money has settled never becomes less."""
+        if mine is None or ask.limit.quantity is not Quantity.MONEY or ask.settled >= mine.settled:
+            return ask.settled
+        row.spent += mine.settled - ask.settled
+        return mine.settled
 
     def _ahead(self, others: Sequence[Lease], mine: Lease | None, left: int, now: int) -> int:
         """What those are to get who wait for longer, and who could have it."""

@@ -13,6 +13,7 @@ from ailb_server.providers.upstream import Timeouts, Upstream
 from ailb_server.routing.catalogue import Catalogue, Declaration
 from ailb_server.routing.dispatcher import Dispatcher
 from ailb_server.routing.ledger import Ledger
+from ailb_server.routing.roster import Roster
 from ailb_server.routing.router import Router, RouterDefaults
 from tests.unit.doubles import chat
 
@@ -85,7 +86,7 @@ async def test_the_second_answers_all(way: str, at_once: int) -> None:
         ledger = Ledger()
         declared = [Declaration(name, name, p, ("m",)) for name, p in providers.items()]
         router = Router(Catalogue(declared, ledger), ledger, RouterDefaults("failover"))
-        dispatcher = Dispatcher(providers, ledger, lambda *_: None)
+        dispatcher = Dispatcher(Roster(providers), ledger, lambda *_: None)
 
         async def ask() -> str:
             request = chat(stream=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ailb_server.access.bucket import LeaseRules
 from ailb_server.access.leases import EngineRules, Leases
-from ailb_server.domain.chat import TokenUsage
+from ailb_server.domain.chat import ChatChunk, TokenUsage
 from ailb_server.domain.errors import AilbError, UpstreamUnavailableError
 from ailb_server.domain.principal import KeyLimits, Principal
 from ailb_server.pipeline.accounting import Accounting
@@ -40,10 +40,12 @@ END = replace(chunk("end", TokenUsage(prompt=30, completion=11)), wire=b"data: [
 
 async def one(pipeline: ChatPipeline, provider: FakeProvider, rng: random.Random) -> None:
     """A chat of some kind; none may end this process."""
-    whole = [chunk("a", TokenUsage(prompt=rng.randint(1, 99), completion=3))]
-    cut = [chunk("a"), chunk("b"), UpstreamUnavailableError("cut")]
+    whole: list[ChatChunk | Exception | float | None] = [chunk("a", TokenUsage(prompt=rng.randint(1, 99), completion=3))]
+    paced: list[ChatChunk | Exception | float | None] = [chunk("a"), 0.002, END]
+    cut: list[ChatChunk | Exception | float | None] = [chunk("a"), chunk("b")]
+    cut.append(UpstreamUnavailableError("cut"))
     # Few cuts, or the target would be dark.
-    (provider.says,) = rng.choices((whole, [chunk("a"), 0.002, END], cut), (10, 10, 1))
+    (provider.says,) = rng.choices((whole, paced, cut), (10, 10, 1))
     stays = rng.random() < 0.7
     with contextlib.suppress(AilbError):
         request = chat(stream=rng.random() < 0.7, max_tokens=50)

@@ -6,6 +6,7 @@ from ailb_server.pipeline.record import ChatObserver
 from ailb_server.routing.catalogue import Catalogue, Declaration
 from ailb_server.routing.dispatcher import Dispatcher
 from ailb_server.routing.ledger import Ledger
+from ailb_server.routing.roster import Roster
 from ailb_server.routing.router import Router, RouterDefaults
 from tests.unit.doubles import FakeProvider
 
@@ -20,6 +21,6 @@ def pipeline_over(
     prices = {"m": price} if price else {}
     declared = [Declaration(p.name, p.name, p, ("m",), prices=prices) for p in providers]
     catalogue = Catalogue(declared, ledger)
-    dispatcher = Dispatcher({p.name: p for p in providers}, ledger, lambda *_: None)
+    dispatcher = Dispatcher(Roster({p.name: p for p in providers}), ledger, lambda *_: None)
     router = Router(catalogue, ledger, RouterDefaults("failover"))
     return ChatPipeline(router, dispatcher, observer)

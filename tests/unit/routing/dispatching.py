@@ -10,6 +10,7 @@ from ailb_server.routing.catalogue import Catalogue, Declaration
 from ailb_server.routing.dispatcher import Answer, Dispatcher, DispatchRules
 from ailb_server.routing.ledger import Ledger, LedgerRules
 from ailb_server.routing.limits import ProviderLimits
+from ailb_server.routing.roster import Roster
 from ailb_server.routing.router import Router, RouterDefaults
 from ailb_server.routing.table import Alias
 from tests.unit.doubles import FakeProvider, chat, chunk
@@ -53,7 +54,7 @@ class Setup:
         self.router = Router(catalogue, self.ledger, RouterDefaults("failover", hedge_after_s))
         self.budget = RetryBudget(clock=self.ledger.clock)
         providers = {"p": p, "q": q}
-        self.dispatcher = Dispatcher(providers, self.ledger, self._see, rules, self.budget)
+        self.dispatcher = Dispatcher(Roster(providers), self.ledger, self._see, rules, self.budget)
 
     def _see(self, target: Target, seconds: float, failure: str | None) -> None:
         assert seconds >= 0

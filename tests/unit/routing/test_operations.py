@@ -14,6 +14,7 @@ from ailb_server.routing.catalogue import Catalogue, Declaration
 from ailb_server.routing.dispatcher import Dispatcher
 from ailb_server.routing.ledger import Ledger
 from ailb_server.routing.operations import opened, operations_of
+from ailb_server.routing.roster import Roster
 from ailb_server.routing.router import Router, RouterDefaults
 from tests.unit.doubles import FakeProvider, chat, chunk
 from tests.unit.routing.seats import seats_of
@@ -71,7 +72,7 @@ async def test_a_group_asks_only_those_that_have_the_operation(operation: Operat
     ]
     catalogue = Catalogue(declared, ledger)
     router = Router(catalogue, ledger, RouterDefaults("failover"))
-    dispatcher = Dispatcher(providers, ledger, lambda *_: None)
+    dispatcher = Dispatcher(Roster(providers), ledger, lambda *_: None)
     request = replace(chat(), operation=operation)
     plan = router.plan(request)
     async with dispatcher.open(plan, request) as answer:

@@ -36,6 +36,11 @@ def encrypted(pems: Pems) -> None:
     pems.put("server.key", content)
 
 
+def _directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 def other_key(pems: Pems) -> None:
     os.replace(pems.pair("other")[1], pems.directory / "server.key")
 
@@ -72,7 +77,7 @@ FAULTS: dict[str, tuple[Callable[[Pems], object], str, str]] = {
         "cannot be read",
     ),
     "a directory": (
-        lambda p: ((p.directory / "server.key").unlink(), (p.directory / "server.key").mkdir()),
+        lambda p: _directory(p.directory / "server.key"),
         "TLS_KEY_FILE",
         "directory",
     ),
