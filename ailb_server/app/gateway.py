@@ -14,8 +14,8 @@ from ailb_server.app.ground import Ground, Place, open_ground
 from ailb_server.app.module import ModuleParts, OpenModule, Signs, open_module
 from ailb_server.app.observing import TracingError
 from ailb_server.app.process import Process
-from ailb_server.app.routes import OpenRoutes
 from ailb_server.app.providers import demo_provider
+from ailb_server.app.routes import OpenRoutes
 from ailb_server.app.usage import journal_directory
 from ailb_server.app.version import VERSION
 from ailb_server.demo.server import DemoServer

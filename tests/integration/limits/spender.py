@@ -40,7 +40,9 @@ END = replace(chunk("end", TokenUsage(prompt=30, completion=11)), wire=b"data: [
 
 async def one(pipeline: ChatPipeline, provider: FakeProvider, rng: random.Random) -> None:
     """A chat of some kind; none may end this process."""
-    whole: list[ChatChunk | Exception | float | None] = [chunk("a", TokenUsage(prompt=rng.randint(1, 99), completion=3))]
+    whole: list[ChatChunk | Exception | float | None] = [
+        chunk("a", TokenUsage(prompt=rng.randint(1, 99), completion=3))
+    ]
     paced: list[ChatChunk | Exception | float | None] = [chunk("a"), 0.002, END]
     cut: list[ChatChunk | Exception | float | None] = [chunk("a"), chunk("b")]
     cut.append(UpstreamUnavailableError("cut"))
