@@ -10,6 +10,7 @@ import grpc
 import httpx2
 import openai
 import pytest
+from typing_extensions import override
 
 from ailb.openai.v1 import openai_service_pb2 as openai_pb
 from ailb.v1 import api_key_service_pb2 as keys_pb
@@ -44,6 +45,7 @@ class Signer(httpx2.Auth):
     def __init__(self, key_id: int, secret: str) -> None:
         self._key_id, self._secret = key_id, secret
 
+    @override
     def auth_flow(
         self, request: httpx2.Request
     ) -> Generator[httpx2.Request, httpx2.Response, None]:

@@ -44,6 +44,11 @@ def cut(pems: Pems) -> None:
     pems.put("server.pem", (pems.directory / "server.pem").read_bytes()[:300])
 
 
+def a_directory(pems: Pems) -> None:
+    (pems.directory / "server.key").unlink()
+    (pems.directory / "server.key").mkdir()
+
+
 FAULTS: dict[str, tuple[Callable[[Pems], object], str, str]] = {
     "no certificate": (
         lambda p: (p.directory / "server.pem").unlink(),
@@ -72,7 +77,7 @@ FAULTS: dict[str, tuple[Callable[[Pems], object], str, str]] = {
         "cannot be read",
     ),
     "a directory": (
-        lambda p: ((p.directory / "server.key").unlink(), (p.directory / "server.key").mkdir()),
+        a_directory,
         "TLS_KEY_FILE",
         "directory",
     ),
