@@ -27,8 +27,9 @@ COPY --from=build --chmod=0644 /edge/envoy.yaml /edge/ailb.binpb /edge/rest_erro
 # The image's user `envoy`.
 USER 101:101
 EXPOSE 8080
+# No status in the answer: the port speaks TLS, which this cannot. Then Envoy itself is asked.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --start-interval=1s --retries=3 \
-    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [ \"$status\" = 200 ]"]
+    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' >&3 && { read -r _ status _ <&3; [ \"$status\" = 200 ] || { [ -z \"$status\" ] && exec 3<>/dev/tcp/127.0.0.1/9901 && printf 'GET /ready HTTP/1.1\\r\\nHost: envoy\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [ \"$status\" = 200 ]; }; }"]
 CMD ["envoy", "--config-path", "/etc/envoy/envoy.yaml", "--concurrency", "2", "--log-level", "warning"]
 
 # The base image brings the CA certificates.

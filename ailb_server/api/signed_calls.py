@@ -26,7 +26,7 @@ _METHOD_KEY = "x-envoy-original-method"
 
 # The path that a caller signs must be that of the method that runs: on the gRPC port anybody can
 # say that a call came from a path.
-_PATHS: Mapping[str, tuple[str, _Body]] = MappingProxyType(
+PATHS: Mapping[str, tuple[str, _Body]] = MappingProxyType(
     {
         "/ailb.openai.v1.OpenAIService/CreateChatCompletion": (
             "/v1/chat/completions",
@@ -50,7 +50,7 @@ _PATHS: Mapping[str, tuple[str, _Body]] = MappingProxyType(
         ),
     }
 )
-REST_PATHS = tuple(path for path, _ in _PATHS.values())
+REST_PATHS = tuple(path for path, _ in PATHS.values())
 
 
 def signed_call(context: Context, method: str, request: object, *, rest: bool) -> Signed:
@@ -61,7 +61,7 @@ def signed_call(context: Context, method: str, request: object, *, rest: bool) -
     if not rest:
         return Signed(method, request)
     metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
-    path, body_of = _PATHS.get(method, ("", None))
+    path, body_of = PATHS.get(method, ("", None))
     target = metadata.get(_PATH_KEY, "")
     if body_of is None or target.partition("?")[0] != path:
         raise _unsignable(

@@ -11,11 +11,12 @@ from ailb_server.cli.health import check
 from tests.support.stack import REPOSITORY, Stack, free_port
 
 
-def edge_check(port: int) -> int:
-    """The status of the Envoy image's check, with the port of `port`."""
+def edge_check(port: int, admin_port: int = 1) -> int:
+    """The status of the Envoy image's check, with these ports in place of its own."""
     text = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
     (command,) = re.findall(r'CMD (\["bash".*\])', text)
-    arguments = [argument.replace("8080", str(port)) for argument in json.loads(command)]
+    ports = {"8080": str(port), "9901": str(admin_port)}
+    arguments = [re.sub("8080|9901", lambda m: ports[m[0]], a) for a in json.loads(command)]
     return subprocess.run(arguments, capture_output=True, timeout=30, check=False).returncode
 
 

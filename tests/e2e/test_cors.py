@@ -85,6 +85,20 @@ def test_options_without_a_page_are_as_ever(pages: Stack) -> None:
     assert httpx2.options(f"{pages.rest}/v1/chat/completions").status_code == 405
 
 
+@pytest.mark.parametrize("method", ["", "POST, GET"])
+def test_no_preflight_reaches_the_server(pages: Stack, method: str) -> None:
+    headers = {"origin": APP, "access-control-request-method": method}
+    for kind in ("application/json", "application/grpc"):
+        reply = httpx2.options(
+            f"{pages.rest}/ailb.v1.ModelService/ListModels",
+            headers={**headers, "content-type": kind},
+        )
+        assert "x-envoy-upstream-service-time" not in reply.headers
+        assert reply.headers.get("grpc-status") in {None, "12"}
+        assert reply.status_code in {200, 404}
+        assert reply.content == b"" or b"unknown_url" in reply.content
+
+
 def test_by_default_no_page_may_call(stack: Stack) -> None:
     assert preflight(stack, APP).status_code == 405
     assert allowed(preflight(stack, APP).headers) == set()

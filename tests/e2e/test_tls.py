@@ -12,16 +12,20 @@ import httpx2
 import openai
 import pytest
 import trustme
+import yaml
 from cryptography import x509
 from typer.testing import CliRunner
 
 from ailb_server.cli.health import check, check_own
 from ailb_server.cli.main import app
+from ailb_server.local import envoy as embedded
 from ailb_server.local.envoy import EmbeddedEnvoy
+from ailb_server.local.envoy_config import render
 from ailb_server.local.envoy_transport import PemPair, Transport
 from ailb_server.settings import Configuration
 from ailb_server.tls.dialling import CallerFiles
 from ailb_server.tls.files import NamedFile
+from tests.e2e.test_container_health import edge_check
 from tests.support.certificates import Pems
 from tests.support.command import Ailb
 from tests.support.stack import Stack, eventually, free_port
@@ -221,6 +225,33 @@ def test_rest_callers_show_a_certificate_if_asked(secure: Stack, pems: Pems) -> 
         assert reply.status_code == 200
     finally:
         secure.loop.run(envoy.stop())
+
+
+def test_the_images_check_bears_tls(
+    secure: Stack, pems: Pems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, admin_port = free_port(), free_port()
+
+    def with_admin(source: Path, edge: Any) -> str:
+        config = yaml.safe_load(render(source, edge))
+        address = {"address": "127.0.0.1", "port_value": admin_port}
+        config["admin"] = {"address": {"socket_address": address}}
+        text: str = yaml.safe_dump(config)
+        return text
+
+    monkeypatch.setattr(embedded, "render", with_admin)
+    directory = pems.directory
+    listener = PemPair(str(directory / "rest.pem"), str(directory / "rest.key"))
+    envoy = EmbeddedEnvoy(
+        host="127.0.0.1", port=port, upstream_ports=(1,), transport=Transport(listener=listener)
+    )
+    secure.loop.run(envoy.start())
+    try:
+        assert edge_check(port, admin_port) == 0
+        assert edge_check(port, 1) != 0
+    finally:
+        secure.loop.run(envoy.stop())
+    assert edge_check(port, admin_port) != 0
 
 
 def test_a_start_with_bad_files_is_a_line(pems: Pems, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet, ServiceDescriptorP
 
 from ailb_server.local.envoy_config import DATA_FILES, Address, Edge, render
 from ailb_server.local.envoy_program import find_binary, validate_command
+from ailb_server.local.envoy_transport import PemPair, Transport
 from ailb_server.local.resources import data_dir
 
 SOURCE = data_dir("envoy")
@@ -143,7 +144,23 @@ async def test_envoy_takes_what_is_rendered(tmp_path: Path) -> None:
             f"{SOURCE}/",
             admin_socket="admin.sock",
         ),
+        Edge(
+            Address("127.0.0.1", 8080),
+            [Address("ailb", 50051)],
+            str(SOURCE),
+            transport=Transport(
+                listener=PemPair("/certs/rest.pem", "/certs/rest.key"),
+                listener_ca="/certs/ca.pem",
+                server_ca="/certs/ca.pem",
+                server_names=("ailb", "*.ailb.internal", "192.0.2.7", "2001:db8::1"),
+                client=PemPair("/certs/envoy.pem", "/certs/envoy.key"),
+                origins=("https://app.example.com", "http://localhost:3000"),
+            ),
+            secrets_dir=str(tmp_path),
+        ),
     ]
+    for name, text in edges[2].transport.secrets().items():
+        (tmp_path / name).write_text(text)
     for number, edge in enumerate(edges):
         text = render(SOURCE, edge)
         assert "/etc/envoy" not in text

@@ -7,15 +7,22 @@ from typing import Any
 
 import grpc
 import pytest
+from google.api import annotations_pb2
 
 from ailb_server.access.refusals import Refusal
 from ailb_server.access.secret import is_secret
+from ailb_server.access.signatures import Signed
 from ailb_server.api.authorisation import TABLE, Access, access_to
 from ailb_server.api.edge import Edge, current_call
 from ailb_server.api.gate import Gate
+from ailb_server.api.signed_calls import PATHS, signed_call
 from ailb_server.domain.errors import InvalidApiKeyError, StorageUnavailableError
 from ailb_server.domain.principal import ANYONE, Principal, Role
+from tests.shape.test_services import SERVICES
 from tests.unit.doubles import FakeContext
+
+# The extension `google.api.http`, which the package's stubs leave out.
+HTTP: Any = vars(annotations_pb2)["http"]
 
 CHAT = "/ailb.v1.ChatService/CreateChatCompletion"
 HEALTH = "/ailb.v1.HealthService/GetHealth"
@@ -55,6 +62,17 @@ class FakeKeys:
 
 
 @dataclass
+class FakeSignatures:
+    """Takes every signature, and keeps what it was of."""
+
+    signed: list[Signed] = field(default_factory=list)
+
+    async def authenticate(self, header: str, signed: Signed) -> Principal:
+        self.signed.append(signed)
+        return USER
+
+
+@dataclass
 class Door:
     """An edge with a gate."""
 
@@ -62,6 +80,7 @@ class Door:
     open_metrics: bool = False
     keys: FakeKeys = field(default_factory=FakeKeys)
     refusals: list[Refusal] = field(default_factory=list)
+    signatures: FakeSignatures = field(default_factory=FakeSignatures)
 
     async def call(
         self, *metadata: tuple[str, str], method: str = CHAT, context: FakeContext | None = None
@@ -77,11 +96,12 @@ class Door:
             self.refusals.append,
             required=self.required,
             open_metrics=self.open_metrics,
+            signatures=self.signatures,
         )
         details: Any = type("Details", (), {"method": method})
         handler: Any = await Edge(1, gate).intercept_service(find, details)
         found: Principal = await handler.unary_unary(
-            "request", context or FakeContext(list(metadata))
+            b"request", context or FakeContext(list(metadata))
         )
         return found
 
@@ -203,6 +223,51 @@ async def test_the_peer_is_who_envoy_saw(
     with pytest.raises(grpc.aio.AbortError):
         await door.call(context=context)
     assert door.refusals[0].peer == peer
+
+
+SIGNATURE = ("authorization", "AILB-HMAC-SHA256 Key=1, …")
+
+
+@pytest.mark.parametrize("required", [True, False])
+async def test_a_signature_is_checked_on_an_open_server_too(*, required: bool) -> None:
+    door = Door(required=required)
+    assert await door.call(SIGNATURE) == USER
+    assert door.signatures.signed == [Signed(CHAT, b"request")]
+    assert door.keys.authenticated == []
+
+
+async def test_a_signature_gives_no_more_than_its_role() -> None:
+    door = Door()
+    context = await door.refused(SIGNATURE, method=STATS)
+    assert context.code is grpc.StatusCode.PERMISSION_DENIED
+    assert [refusal.prefix for refusal in door.refusals] == [""]
+
+
+async def test_by_rest_a_typed_method_cannot_be_signed() -> None:
+    door = Door()
+    context = await door.refused(SIGNATURE, REST)
+    assert context.code is grpc.StatusCode.UNAUTHENTICATED
+    assert [refusal.problem for refusal in door.refusals] == ["signature"]
+    assert door.signatures.signed == []
+
+
+def test_what_is_streamed_in_cannot_be_signed() -> None:
+    context: Any = FakeContext()
+    with pytest.raises(InvalidApiKeyError, match="stream"):
+        signed_call(context, CHAT, object(), rest=False)
+
+
+def test_the_signed_rest_paths_are_those_that_carry_bodies_as_they_are() -> None:
+    """By the protos: every method whose REST body is an HttpBody, and its path."""
+    found = {}
+    for service in SERVICES:
+        for method in service.methods:
+            rule = method.GetOptions().Extensions[HTTP]
+            body = method.input_type.fields_by_name.get(rule.body) if rule.body else None
+            message = None if body is None else body.message_type
+            if message is not None and message.full_name == "google.api.HttpBody":
+                found[f"/{service.full_name}/{method.name}"] = rule.post
+    assert {name: path for name, (path, _) in PATHS.items()} == found
 
 
 def test_the_doubles_secrets_are_not_made_as_ours_are() -> None:

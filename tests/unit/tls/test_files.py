@@ -36,17 +36,17 @@ def encrypted(pems: Pems) -> None:
     pems.put("server.key", content)
 
 
-def _directory(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
 def other_key(pems: Pems) -> None:
     os.replace(pems.pair("other")[1], pems.directory / "server.key")
 
 
 def cut(pems: Pems) -> None:
     pems.put("server.pem", (pems.directory / "server.pem").read_bytes()[:300])
+
+
+def a_directory(pems: Pems) -> None:
+    (pems.directory / "server.key").unlink()
+    (pems.directory / "server.key").mkdir()
 
 
 FAULTS: dict[str, tuple[Callable[[Pems], object], str, str]] = {
@@ -77,7 +77,7 @@ FAULTS: dict[str, tuple[Callable[[Pems], object], str, str]] = {
         "cannot be read",
     ),
     "a directory": (
-        lambda p: _directory(p.directory / "server.key"),
+        a_directory,
         "TLS_KEY_FILE",
         "directory",
     ),
