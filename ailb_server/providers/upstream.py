@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from http import HTTPStatus
 from weakref import WeakSet
 
 import aiohttp
@@ -17,6 +18,7 @@ from typing_extensions import override
 from yarl import URL
 
 from ailb_server.domain.errors import UpstreamTimeoutError, UpstreamUnavailableError
+from ailb_server.providers.credentials import confided, without
 
 MAX_BODY_BYTES = 48 * 1024 * 1024
 _DRAIN_S = 0.5
@@ -41,9 +43,15 @@ class Reply:
     """An upstream's answer whose body is still to be read; every read is timed."""
 
     def __init__(
-        self, response: aiohttp.ClientResponse, provider: str, timeouts: Timeouts, started: float
+        self,
+        response: aiohttp.ClientResponse,
+        provider: str,
+        timeouts: Timeouts,
+        started: float,
+        sent: Mapping[str, str],
     ) -> None:
         self._response = response
+        self._sent = sent
         self.provider = provider
         self._timeouts = timeouts
         self._ends = started + timeouts.total_s
@@ -64,7 +72,7 @@ class Reply:
         self._limit = min(now + self._timeouts.between_tokens_s, self._ends)
 
     async def read_all(self) -> bytes:
-        """The whole body, bounded by MAX_BODY_BYTES."""
+        """The whole body, bounded by MAX_BODY_BYTES; an error's is `quotable`."""
         pieces: list[bytes] = []
         size = 0
         # Not until an empty read: that would be one more timed read for each answer.
@@ -76,7 +84,12 @@ class Reply:
                     "The provider's answer is too large.", provider=self.provider
                 )
             pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return body if self.status == HTTPStatus.OK else self.quotable(body)
+
+    def quotable(self, told: bytes) -> bytes:
+        """The provider's words without the credentials that it was sent."""
+        return without(told, confided(self._response.url, self._sent))
 
     async def drain(self) -> None:
         """Reads to the end if that is near, so that the connection can serve again."""
@@ -131,7 +144,7 @@ class Upstream:
                         headers=headers,
                         allow_redirects=False,
                     )
-            yield Reply(response, self.provider, self._timeouts, started)
+            yield Reply(response, self.provider, self._timeouts, started, headers)
         finally:
             self._running -= 1
             if response is not None:

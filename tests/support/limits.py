@@ -113,11 +113,9 @@ class MemoryLimits:
             row.level -= granted * UNIT
         row.updated_at = now
         spare += max(granted - ask.need, 0)
-        ends, settled = now + round(self.ttl_s * MICRO), ask.settled
+        ends = now + round(self.ttl_s * MICRO)
         grant = Grant(kept, granted, left - granted, elsewhere, unanswered, row.spent)
-        if mine is not None and limit.quantity is Quantity.MONEY and settled < mine.settled:
-            row.spent += mine.settled - settled
-            settled = mine.settled
+        settled = _never_less(row, ask, mine)
         row.leases[ask.lease] = Lease(keep + granted, spare, settled, ask.heard, now, ends)
         return grant
 
@@ -149,3 +147,11 @@ class MemoryLimits:
             self.recalls.append(ask.limit.name)
             return len(holders)
         return unanswered
+
+
+def _never_less(row: Row, ask: Ask, mine: Lease | None) -> int:
+    """As the trigger `keep_settled`."""
+    if mine is None or ask.limit.quantity is not Quantity.MONEY or ask.settled >= mine.settled:
+        return ask.settled
+    row.spent += mine.settled - ask.settled
+    return mine.settled
