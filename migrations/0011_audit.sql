@@ -35,7 +35,7 @@ COMMENT ON FUNCTION audit(integer, text, integer, text, text, text, jsonb, jsonb
   IS 'Adds a row to audit_log, and the month''s partition before it. Without a time: now.';
 
 -- What leases of money have settled is told twice: by the lease itself, and by the rows of the usage
--- ledger, which outlive a kill. docs/decisions/0010-ledger-and-budgets.md has the reasons.
+-- ledger, which outlive a kill. docs/decisions/0011-ledger-and-budgets.md has the reasons.
 ALTER TABLE limit_buckets ALTER per_minute SET DEFAULT 0;
 CREATE FUNCTION limits_settled(rows json) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE

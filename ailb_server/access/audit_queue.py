@@ -174,9 +174,10 @@ class AuditQueue:
             await self.rows.append(event)
         except StorageUnavailableError:
             raise
-        except Exception:  # noqa: BLE001
-            # One row that the store will not have must not keep the others out, nor pass unseen.
-            _log.exception("audit: a row cannot be written")
+        except Exception as error:  # noqa: BLE001
+            # One row that the store will not have must not keep the others out, nor pass unseen;
+            # the error's message may quote it.
+            _log.error("audit: a row cannot be written: %s", type(error).__qualname__)
             self._lose(event, "the store refuses them")
 
     def _add(self, group: _Group, event: AuditEvent) -> None:

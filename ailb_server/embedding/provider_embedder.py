@@ -15,7 +15,11 @@ import orjson
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, Operation
 from ailb_server.domain.embedding import EmbeddingSpace, Vector
-from ailb_server.domain.errors import AilbError, EmbedderUnavailableError
+from ailb_server.domain.errors import (
+    AilbError,
+    EmbedderUnavailableError,
+    UpstreamRejectedError,
+)
 from ailb_server.domain.health import PartHealth
 from ailb_server.embedding.encoder import unit
 from ailb_server.embedding.frames import Embedded
@@ -134,8 +138,9 @@ class ProviderEmbedder:
                 for vector in await self._bounded(batch, lane)
             ]
         except AilbError as error:
-            self._problem = f"{self._model}: {error}"
-            raise EmbedderUnavailableError(f"No embeddings now: {error}") from error
+            problem = _told(error)
+            self._problem = f"{self._model}: {problem}"
+            raise EmbedderUnavailableError(f"No embeddings now: {problem}") from error
         finally:
             self._calls[lane] -= 1
 
@@ -241,3 +246,10 @@ def _numbers(embedding: Json) -> Vector:
     if isinstance(embedding, str):
         return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
     return np.asarray(embedding, dtype=np.float32)
+
+
+def _told(error: AilbError) -> str:
+    """Never in the provider's words: they may quote a text, and everybody is told of this."""
+    if isinstance(error, UpstreamRejectedError):
+        return f"the provider rejects the request with status {error.reply.status}."
+    return str(error)

@@ -81,7 +81,7 @@ class AnthropicProvider:
         async with self._post(_COUNT_PATH, request, relayed_body(request, model)) as reply:
             body = await reply.read_all()
             try:
-                wire.json_object(body)
+                wire.check_count(body)
             except ValueError as error:
                 raise self._bad_answer(error) from error
             return body
@@ -134,7 +134,13 @@ class AnthropicProvider:
             raise self._bad_answer(error) from error
 
     def _stream(self, request: ChatRequest, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
-        return chunks_of(reply, EventCutter(), self._reader(request), self._bad_answer)
+        def bad_answer(error: ValueError) -> UpstreamUnavailableError:
+            told = self._bad_answer(error)
+            # The caller gets it as it is.
+            told.event = reply.quotable(told.event)
+            return told
+
+        return chunks_of(reply, EventCutter(), self._reader(request), bad_answer)
 
     def _reader(self, request: ChatRequest) -> StreamReader | RelayReader:
         created = int(self._clock())

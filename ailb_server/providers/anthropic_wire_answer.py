@@ -13,6 +13,7 @@ from ailb_server.domain.chat import ChatChunk, Json, JsonObject, TokenUsage
 from ailb_server.domain.json_text import exact_dumps, exact_loads
 from ailb_server.domain.thoughts import placed
 from ailb_server.providers.anthropic_wire_messages import THINKING_BLOCKS
+from ailb_server.providers.credentials import kind_of
 from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError, count_of
 from ailb_server.providers.upstream_errors import CONTEXT_LENGTH_CODE
 
@@ -147,8 +148,16 @@ def is_prompt_too_long(body: bytes) -> bool:
 
 def error_kind(event: JsonObject) -> str:
     """The machine-readable part of an error: its message may quote the prompt."""
-    kind = as_object(event.get("error")).get("type")
-    return kind[:64] if kind and isinstance(kind, str) else "unknown"
+    return kind_of(as_object(event.get("error")).get("type"))
+
+
+def check_count(body: bytes) -> None:
+    """Of an answer to a count of tokens. Raises MalformedAnswerError or ErrorAnswerError."""
+    told = json_object(body)
+    if told.get("type") == "error":
+        raise ErrorAnswerError(error_kind(told))
+    if not isinstance(told.get("input_tokens"), int):
+        raise MalformedAnswerError("no count of tokens")
 
 
 def json_object(text: bytes, parse: Callable[[bytes], Json] = exact_loads) -> JsonObject:

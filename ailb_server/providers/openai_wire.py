@@ -10,6 +10,7 @@ from ailb_server.domain.errors import UntranslatableError
 from ailb_server.domain.json_splice import append, splice
 from ailb_server.domain.json_text import StreamedJson, exact_dumps, loads
 from ailb_server.providers import openai_answer_check as check
+from ailb_server.providers.credentials import kind_of
 from ailb_server.providers.sse import MAX_EVENT_BYTES, data_of, split_events
 
 _USAGE_NULL = re.compile(rb',\s*"usage"\s*:\s*null(?=\s*[,}])')
@@ -242,7 +243,7 @@ def _error_kind(error: Json) -> str:
     """The machine-readable part of an error object: its message may quote the prompt."""
     if not isinstance(error, dict):
         return "unknown"
-    return str(error.get("code") or error.get("type") or "unknown")[:64]
+    return kind_of(error.get("code") or error.get("type"))
 
 
 def usage_of(usage: Json) -> TokenUsage | None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import TracebackType
 
 from multidict import CIMultiDict
@@ -15,6 +16,7 @@ from ailb_server.domain.errors import (
     UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
+from ailb_server.providers.credentials import confided, without
 from ailb_server.providers.http_connection import BrokenError, Connection, MalformedError
 from ailb_server.providers.http_head import UnfitHeaderError, request_head
 from ailb_server.providers.http_pool import ConnectError, ConnectionPool, ConnectTimeoutError
@@ -46,12 +48,13 @@ class Reply:
     """An upstream's answer whose body is still to be read; every read is timed."""
 
     def __init__(
-        self, connection: Connection, provider: str, timeouts: Timeouts, started: float
+        self, connection: Connection, upstream: "Upstream", sent: "_Sent", started: float
     ) -> None:
         self._connection = connection
-        self.provider = provider
-        self._timeouts = timeouts
-        self._ends = started + timeouts.total_s
+        self._sent = sent
+        self.provider = upstream.provider
+        self._timeouts = upstream.timeouts
+        self._ends = started + upstream.timeouts.total_s
         self.status = connection.status
 
     @property
@@ -73,7 +76,7 @@ class Reply:
         self._connection.wait_until(min(now + self._timeouts.between_tokens_s, self._ends))
 
     async def read_all(self) -> bytes:
-        """The whole body, bounded by MAX_BODY_BYTES."""
+        """The whole body, bounded by MAX_BODY_BYTES; an error's is `quotable`."""
         pieces: list[bytes] = []
         size = 0
         # Not until an empty read: that would be one more wait for each answer.
@@ -85,7 +88,12 @@ class Reply:
                     "The provider's answer is too large.", provider=self.provider
                 )
             pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return body if self.status == HTTPStatus.OK else self.quotable(body)
+
+    def quotable(self, told: bytes) -> bytes:
+        """The provider's words without the credentials that it was sent."""
+        return without(told, confided(self._sent.url, self._sent.headers))
 
     async def drain(self) -> None:
         """Reads to the end if that is near, so that the connection can serve again."""
@@ -198,7 +206,7 @@ class _Exchange:
         self._connection = connection
         connection.send(head, body, limit)
         await connection.head()
-        return Reply(connection, upstream.provider, timeouts, started)
+        return Reply(connection, upstream, sent, started)
 
     def _leave(self) -> None:
         self._upstream.running -= 1

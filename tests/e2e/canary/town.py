@@ -3,6 +3,7 @@
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -135,21 +136,24 @@ class Town:
         }
         for kind, short in KINDS.items():
             for name, faults in ((short, FAULTS), (f"{short}-bad", CREDENTIAL_FAULTS)):
-                variable = f"CANARY_{name.upper().replace('-', '_')}"
+                provider = self._provider(kind, name, faults)
+                variable = str(provider["api_key_env"])
                 environment[variable] = hide(f"provider{name.replace('-', '')}")
-                providers.append(
-                    {
-                        "name": name,
-                        "kind": kind,
-                        "base_url": self.hostile.url + ("" if kind == "ollama" else "/v1"),
-                        "api_key_env": variable,
-                        "headers": {
-                            "x-gateway-token": hide(f"header{name.replace('-', '')}"),
-                            "cookie": "session=" + hide(f"cookie{name.replace('-', '')}"),
-                        },
-                        "models": [f"{name}-x-{fault}" for fault in faults],
-                    }
-                )
+                providers.append(provider)
         text = yaml.safe_dump({"providers": providers})
         (self.directory / "ailb.yaml").write_text(text, encoding="utf-8")
         return environment
+
+    def _provider(self, kind: str, name: str, faults: Sequence[str]) -> dict[str, object]:
+        hide, plain = self.marks.hide, name.replace("-", "")
+        return {
+            "name": name,
+            "kind": kind,
+            "base_url": self.hostile.url + ("" if kind == "ollama" else "/v1"),
+            "api_key_env": f"CANARY_{name.upper().replace('-', '_')}",
+            "headers": {
+                "x-gateway-token": hide(f"header{plain}"),
+                "cookie": f"session={hide(f'cookie{plain}')}",
+            },
+            "models": [f"{name}-x-{fault}" for fault in faults],
+        }

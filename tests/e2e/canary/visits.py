@@ -44,10 +44,8 @@ class Visitors:
         }
         by_name = {key["metadata"]["kind"]: key["id"] for key in self._listed()}
         town.call("POST", f"/admin/v1/keys/{by_name['revoked']}:revoke", {}, self.admin)
-        sql(
-            server,
-            f"UPDATE api_keys SET expires_at = now() - interval '1 s' WHERE id = {by_name['expired']}",
-        )
+        past = "UPDATE api_keys SET expires_at = now() - interval '1 s' WHERE id = "
+        sql(server, f"{past}{by_name['expired']}")
         self._rotate(by_name["user"])
 
     def make(self, kind: str, **fields: Any) -> str:
@@ -144,9 +142,14 @@ class Visitors:
                 self.town.call("POST", path, body, self.user)
         long = json.dumps(self.chat("oa-x-ok", say("long") * 2_000_000)).encode()
         self.town.call("POST", CHAT, long, self.user)
-        for path in (f"/v1/models/{say('path')}", f"/v1/{say('nopath')}", f"/v1/sessions/{say('gone')}",
-                     f"/v1/sessions?page_token={say('token')}", f"/admin/v1/audit?outcome={say('outcome')}",
-                     f"/admin/v1/usage?group_by={say('group')}"):  # fmt: skip
+        for path in (
+            f"/v1/models/{say('path')}",
+            f"/v1/{say('nopath')}",
+            f"/v1/sessions/{say('gone')}",
+            f"/v1/sessions?page_token={say('token')}",
+            f"/admin/v1/audit?outcome={say('outcome')}",
+            f"/admin/v1/usage?group_by={say('group')}",
+        ):
             for key in (self.user, self.admin):
                 self.town.call("GET", path, key=key)
         for name in ("key\n" + say("keyline"), say("keylong") * 9, ""):

@@ -193,14 +193,16 @@ def test_times_narrow_and_pages_join(running: Running) -> None:
 def test_what_cannot_be_asked_is_said(running: Running, asked: dict[str, Any], param: str) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         running.page(**asked)
-    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT  # type: ignore[attr-defined]
-    assert f"`{param}`" in refused.value.details()  # type: ignore[attr-defined]
+    error: Any = refused.value
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert f"`{param}`" in error.details()
 
 
 def test_only_admins_read_it(running: Running) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         running.page(key="alice")
-    assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED  # type: ignore[attr-defined]
+    error: Any = refused.value
+    assert error.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
 def test_the_command_prints_a_table_for_people(running: Running) -> None:

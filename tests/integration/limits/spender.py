@@ -8,8 +8,10 @@ import asyncio
 import contextlib
 import random
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 from ailb_server.access.bucket import LeaseRules
 from ailb_server.access.leases import EngineRules, Leases
@@ -32,6 +34,8 @@ from tests.unit.doubles import FakeProvider, chat, chunk
 from tests.unit.pipeline.chats import PRICE, pipeline_over
 from tests.unit.spend.test_ledger import Watching
 
+Says: TypeAlias = Sequence[ChatChunk | Exception | float | None]
+
 BUDGET = KeyLimits(monthly_budget_micro_dollars=1_000_000_000_000)
 WHO = Principal(1, "default", 7, "spender", limits=BUDGET, tenant_limits=BUDGET)
 RULES = LedgerRules(flush_every_s=0.05, first_pause_s=0.05, longest_pause_s=0.1)
@@ -40,14 +44,13 @@ END = replace(chunk("end", TokenUsage(prompt=30, completion=11)), wire=b"data: [
 
 async def one(pipeline: ChatPipeline, provider: FakeProvider, rng: random.Random) -> None:
     """A chat of some kind; none may end this process."""
-    whole: list[ChatChunk | Exception | float | None] = [
+    whole: Sequence[ChatChunk | Exception | float | None] = [
         chunk("a", TokenUsage(prompt=rng.randint(1, 99), completion=3))
     ]
-    paced: list[ChatChunk | Exception | float | None] = [chunk("a"), 0.002, END]
-    cut: list[ChatChunk | Exception | float | None] = [chunk("a"), chunk("b")]
-    cut.append(UpstreamUnavailableError("cut"))
+    slow: Says = [chunk("a"), 0.002, END]
+    cut: Says = [chunk("a"), chunk("b"), UpstreamUnavailableError("cut")]
     # Few cuts, or the target would be dark.
-    (provider.says,) = rng.choices((whole, paced, cut), (10, 10, 1))
+    (provider.says,) = rng.choices((whole, slow, cut), (10, 10, 1))
     stays = rng.random() < 0.7
     with contextlib.suppress(AilbError):
         request = chat(stream=rng.random() < 0.7, max_tokens=50)

@@ -13,7 +13,12 @@ import pytest
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest, Operation
 from ailb_server.domain.embedding import EmbeddingSpace
-from ailb_server.domain.errors import EmbedderUnavailableError, UpstreamUnavailableError
+from ailb_server.domain.errors import (
+    EmbedderUnavailableError,
+    UpstreamRejectedError,
+    UpstreamReply,
+    UpstreamUnavailableError,
+)
 from ailb_server.embedding.provider_embedder import ProviderEmbedder, ProviderRules
 from tests.support.embedding import Silent
 
@@ -132,6 +137,17 @@ async def test_a_providers_fault_is_told_and_passes() -> None:
     pipeline.fault = None
     await mine.embed(["a"])
     assert (mine.health().works, mine.health().problem) == (True, "")
+
+
+async def test_a_providers_words_are_not_told() -> None:
+    """They may quote a text, and its fault is told to everybody."""
+    reply = UpstreamReply(400, "application/json", b"{}")
+    fault = UpstreamRejectedError("cannot embed: my secret diary", reply, provider="p")
+    mine = embedder(Pipeline(fault=fault))
+    with pytest.raises(EmbedderUnavailableError) as refused:
+        await mine.embed(["my secret diary"])
+    assert "diary" not in str(refused.value) + mine.health().problem
+    assert "400" in mine.health().problem
 
 
 async def test_another_dimension_is_not_another_space() -> None:

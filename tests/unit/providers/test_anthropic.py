@@ -61,3 +61,21 @@ async def test_a_ping_is_a_sign_of_life_once_the_answer_has_begun() -> None:
     assert [str(url) for url, _ in upstream.sent] == ["http://upstream/v1/messages"]
     assert upstream.reply.drained
     assert upstream.released
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"type": "error", "error": {"type": "api_error", "message": "key sk-1"}}',
+        b'{"input_tokens": "5"}',
+        b"{}",
+        b"no json",
+    ],
+)
+async def test_a_count_that_is_none_is_the_providers_failure(body: bytes) -> None:
+    upstream = FakeUpstream(FakeReply([body]))
+    provider = AnthropicProvider("p", FakeAccount(), cast("Upstream", upstream))
+    asked = replace(chat(), wire="anthropic")
+    with pytest.raises(UpstreamUnavailableError) as failed:
+        await provider.count_tokens(asked, "m")
+    assert "sk-1" not in str(failed.value)

@@ -45,6 +45,9 @@ class FakeReply:
     async def read_all(self) -> bytes:
         return b"".join(self.reads)
 
+    def quotable(self, told: bytes) -> bytes:
+        return told
+
     def token_seen(self) -> None:
         self.tokens_seen += 1
 
