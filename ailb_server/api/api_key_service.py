@@ -33,7 +33,7 @@ class ApiKeyService(pb_grpc.ApiKeyServiceServicer):
         self, request: pb.CreateApiKeyRequest, context: Context
     ) -> pb.CreateApiKeyResponse:
         """INVALID_ARGUMENT for what a key cannot have."""
-        key, secret = await self._administration.create(new_key(request), _actor(context))
+        key, secret = await self._administration.create(new_key(request), actor(context))
         return pb.CreateApiKeyResponse(api_key=api_key(key), secret=secret)
 
     @override
@@ -65,7 +65,7 @@ class ApiKeyService(pb_grpc.ApiKeyServiceServicer):
         self, request: pb.UpdateApiKeyRequest, context: Context
     ) -> pb.UpdateApiKeyResponse:
         """NOT_FOUND if there is none."""
-        key = await self._administration.update(request.id, key_change(request), _actor(context))
+        key = await self._administration.update(request.id, key_change(request), actor(context))
         return pb.UpdateApiKeyResponse(api_key=api_key(key))
 
     @override
@@ -74,7 +74,7 @@ class ApiKeyService(pb_grpc.ApiKeyServiceServicer):
     ) -> pb.RotateApiKeyResponse:
         """NOT_FOUND if there is none."""
         grace_s = request.grace_seconds if request.HasField("grace_seconds") else DEFAULT_GRACE_S
-        key, secret = await self._administration.rotate(request.id, grace_s, _actor(context))
+        key, secret = await self._administration.rotate(request.id, grace_s, actor(context))
         return pb.RotateApiKeyResponse(api_key=api_key(key), secret=secret)
 
     @override
@@ -82,11 +82,12 @@ class ApiKeyService(pb_grpc.ApiKeyServiceServicer):
         self, request: pb.RevokeApiKeyRequest, context: Context
     ) -> pb.RevokeApiKeyResponse:
         """NOT_FOUND if there is none."""
-        key = await self._administration.revoke(request.id, _actor(context))
+        key = await self._administration.revoke(request.id, actor(context))
         return pb.RevokeApiKeyResponse(api_key=api_key(key))
 
 
-def _actor(context: Context) -> Actor:
+def actor(context: Context) -> Actor:
+    """Who makes the running call, for the audit log."""
     call = current_call.get()
     who = call.principal
     return Actor(who.name, who.key_id, peer(context, rest=call.rest), call.request_id)

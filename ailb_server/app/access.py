@@ -12,6 +12,7 @@ from ailb_server.access.authenticator import Authenticator
 from ailb_server.access.key_cache import CacheRules
 from ailb_server.access.refusals import Refusals
 from ailb_server.access.secret import PEPPER_BYTES, Digester, fingerprint, pepper_of
+from ailb_server.access.tenant_administration import TenantAdministration
 from ailb_server.api.gate import Gate
 from ailb_server.app.tasks import ended
 from ailb_server.domain.api_key import Actor, ApiKey, KeyTerms, NewKey
@@ -23,6 +24,7 @@ from ailb_server.storage.key_digest import KeptPepper, PostgresKeyDigest
 from ailb_server.storage.migrations import migrate
 from ailb_server.storage.notifications import Notifications
 from ailb_server.storage.pool import Store
+from ailb_server.storage.tenants import PostgresTenants
 from ailb_server.telemetry.metrics import Metrics
 
 CHANNEL = "ailb_keys"
@@ -34,11 +36,12 @@ class PepperError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class AccessParts:
-    """`gate` is for the edge, `administration` for ApiKeyService; `has_admin` tells whether
-    somebody can make keys by a call."""
+    """`gate` is for the edge, `administration` and `tenants` for their services; `has_admin` tells
+    whether somebody can make keys by a call."""
 
     gate: Gate
     administration: KeyAdministration
+    tenants: TenantAdministration
     has_admin: bool
 
 
@@ -74,7 +77,8 @@ async def open_access(
         open_metrics=settings.metrics_without_key,
     )
     has_admin = admin is not None or await keys.has_admin()
-    return AccessParts(gate, KeyAdministration(keys, digester), has_admin)
+    tenants = TenantAdministration(PostgresTenants(store, settings.module_id))
+    return AccessParts(gate, KeyAdministration(keys, digester), tenants, has_admin)
 
 
 async def open_digester(settings: Settings, store: Store) -> Digester:

@@ -136,7 +136,7 @@ class Gateway:
         services = (
             *core_services(pipeline, messages, routing.catalogue, metrics, health, routing.stats),
             *context.services,
-            *access_services(access.administration),
+            *access_services(access.administration, access.tenants),
             *usage_services(usage.service),
         )
         return await self._serve(port, metrics, services)
