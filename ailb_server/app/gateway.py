@@ -18,7 +18,7 @@ from ailb_server.app.limits import open_limits
 from ailb_server.app.providers import (
     demo_provider,
 )
-from ailb_server.app.routing import OpenRouting, open_routing
+from ailb_server.app.routing import OpenRouting, RoutingRules, open_routing
 from ailb_server.app.services import access_services, core_services, usage_services
 from ailb_server.app.tasks import ended
 from ailb_server.app.usage import open_usage
@@ -27,7 +27,6 @@ from ailb_server.demo.server import DemoServer
 from ailb_server.pipeline.metering import Metering
 from ailb_server.pipeline.record import ChatObserver, Observers
 from ailb_server.routing.catalogue import Catalogue
-from ailb_server.routing.ledger import LedgerRules
 from ailb_server.server import GrpcServer, PortTakenError, Register
 from ailb_server.settings import Configuration, ProviderSettings
 from ailb_server.storage.migrations import MigrationError, migrate
@@ -115,7 +114,7 @@ class Gateway:
             await self._start_demo()
         usage = await open_usage(settings, store, metrics, self._closing)
         metering = Metering(metrics)
-        rules = await limits.ledger_rules(settings, self.providers)
+        rules = RoutingRules(await limits.ledger_rules(settings, self.providers), limits.pricing)
         routing = await self._open_routing(metrics, Observers((metering, usage.own)), rules)
         context = await open_context(
             settings, store, self._database_url, routing.embedders, metrics, self._closing
@@ -142,12 +141,13 @@ class Gateway:
         return await self._serve(port, metrics, services)
 
     async def _open_routing(
-        self, metrics: Metrics, own: ChatObserver, rules: LedgerRules
+        self, metrics: Metrics, own: ChatObserver, rules: RoutingRules
     ) -> OpenRouting:
         routing = open_routing(
             self._configuration, self.providers, metrics, own, rules, self._closing
         )
         self._catalogue = routing.catalogue
+        await routing.catalogue.learn_prices()
         await self._keep_fresh(routing.catalogue)
         return routing
 

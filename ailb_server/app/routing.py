@@ -30,7 +30,10 @@ from ailb_server.routing.dispatcher import AttemptSeen, Dispatcher
 from ailb_server.routing.ledger import Ledger, LedgerRules
 from ailb_server.routing.router import Router, RouterDefaults
 from ailb_server.settings import Configuration, ProviderSettings
+from ailb_server.spend.list_prices import list_prices_of
+from ailb_server.spend.reservation import Pricing
 from ailb_server.telemetry.metrics import Metrics
+from ailb_server.telemetry.price_metrics import PriceMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +47,32 @@ class OpenRouting:
     embedders: Embedders
 
 
+@dataclass(frozen=True, slots=True)
+class RoutingRules:
+    """What limits and budgets tell routing: `pricing` is what models without a price cost."""
+
+    ledger: LedgerRules
+    pricing: Pricing
+
+
 def open_routing(
     configuration: Configuration,
     configured: Sequence[ProviderSettings],
     metrics: Metrics,
     observer: ChatObserver,
-    rules: LedgerRules,
+    rules: RoutingRules,
     closing: AsyncExitStack,
 ) -> OpenRouting:
     """`configured` are the providers, the demo among them; `observer` is told of what the embedders
     ask. No connection is opened yet."""
     settings = configuration.settings
-    ledger = Ledger(rules)
+    ledger = Ledger(rules.ledger)
     providers = {p.name: _opened(p, configuration, closing) for p in configured}
-    declarations = [
-        declaration(p, providers[p.name], list_prices=settings.list_prices) for p in configured
-    ]
+    refused = PriceMetrics(metrics.registry).refused
+    declarations = []
+    for p in configured:
+        prices = list_prices_of(str(p.base_url), refused) if settings.list_prices else None
+        declarations.append(declaration(p, providers[p.name], prices))
     counters = {n: p for n, p in providers.items() if isinstance(p, AnthropicProvider)}
     local = start_local_embedder(settings, metrics.embedding, closing)
     if served := local_provider(settings, local, providers.keys()):
@@ -73,6 +86,7 @@ def open_routing(
         router=router,
         dispatcher=Dispatcher(providers, ledger, seen, dispatch_rules(settings)),
         observer=observer,
+        pricing=rules.pricing,
     )
     return OpenRouting(
         catalogue=catalogue,
