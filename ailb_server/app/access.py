@@ -13,6 +13,7 @@ from ailb_server.access.authenticator import Authenticator
 from ailb_server.access.key_cache import CacheRules
 from ailb_server.access.secret import PEPPER_BYTES, Digester, fingerprint, pepper_of
 from ailb_server.access.signatures import Signatures
+from ailb_server.access.tenant_administration import TenantAdministration
 from ailb_server.api.gate import Gate
 from ailb_server.api.modules import ModuleDoor
 from ailb_server.app.audit import OpenAudit
@@ -29,6 +30,7 @@ from ailb_server.storage.migrations import migrate
 from ailb_server.storage.notifications import Notifications
 from ailb_server.storage.pool import Store
 from ailb_server.storage.signatures import PostgresSignatures
+from ailb_server.storage.tenants import PostgresTenants
 
 CHANNEL = "ailb_keys"
 # What signed requests used once is forgotten once that cannot be used again anyway.
@@ -44,11 +46,12 @@ class PepperError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class AccessParts:
-    """`gate` is for the edge, `administration` for ApiKeyService; `has_admin` tells whether
-    somebody can make keys by a call."""
+    """`gate` is for the edge, `administration` and `tenants` for their services; `has_admin` tells
+    whether somebody can make keys by a call."""
 
     gate: Gate
     administration: KeyAdministration
+    tenants: TenantAdministration
     has_admin: bool
 
 
@@ -82,7 +85,8 @@ async def open_access(
         signatures=_open_signatures(settings, store, digester, closing),
     )
     has_admin = admin is not None or await keys.has_admin()
-    return AccessParts(gate, KeyAdministration(keys, digester), has_admin)
+    tenants = TenantAdministration(PostgresTenants(store, settings.module_id))
+    return AccessParts(gate, KeyAdministration(keys, digester), tenants, has_admin)
 
 
 def _open_signatures(

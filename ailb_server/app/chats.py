@@ -10,7 +10,7 @@ from ailb_server.app.ground import Ground
 from ailb_server.app.listing import keep_fresh
 from ailb_server.app.repeats import open_repeats
 from ailb_server.app.routes import OpenRoutes, open_routes
-from ailb_server.app.routing import OpenRouting, open_routing
+from ailb_server.app.routing import OpenRouting, RoutingRules, open_routing
 from ailb_server.app.services import (
     access_services,
     audit_services,
@@ -49,8 +49,8 @@ async def open_chats(
     settings, metrics, closing = ground.settings, ground.metrics, ground.closing
     usage = await open_usage(settings, ground.store, metrics, closing)
     own = Observers((Metering(metrics), usage.own))
-    allowed = ground.limits.ledger_rules
-    routing = await open_routing(configuration, extra, allowed, metrics, own, closing)
+    rules = RoutingRules(ground.limits.ledger_rules, ground.limits.pricing)
+    routing = await open_routing(configuration, extra, rules, metrics, own, closing)
     await keep_fresh(routing.catalogue, settings.provider_refresh_s, closing)
     router, heard = routing.pipeline.router, ground.routes_heard
     routes = await open_routes(settings, ground.audit, router, heard, draining, closing)
@@ -64,7 +64,7 @@ async def open_chats(
     services = (
         *core_services(chats, messages, routing.catalogue, metrics, health, routing.stats),
         *context.services,
-        *access_services(ground.access.administration),
+        *access_services(ground.access.administration, ground.access.tenants),
         *usage_services(usage.service),
         *audit_services(ground.audit.service),
         *dashboard_services(Bundle.load(keyless=not ground.access.gate.required)),

@@ -30,7 +30,9 @@ from ailb_server.routing.ledger import Ledger
 from ailb_server.routing.roster import Member, Roster
 from ailb_server.routing.router import Router
 from ailb_server.settings import Configuration, ProviderSettings
+from ailb_server.spend.reservation import Pricing
 from ailb_server.telemetry.metrics import Metrics
+from ailb_server.telemetry.price_metrics import PriceMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,18 @@ class OpenRouting:
     switching: Switching
 
 
+@dataclass(frozen=True, slots=True)
+class RoutingRules:
+    """What limits and budgets tell routing: `pricing` is what models without a price cost."""
+
+    allowed: Allowed
+    pricing: Pricing
+
+
 async def open_routing(
     configuration: Configuration,
     extra: Sequence[ProviderSettings],
-    allowed: Allowed,
+    rules: RoutingRules,
     metrics: Metrics,
     observer: ChatObserver,
     closing: AsyncExitStack,
@@ -74,12 +84,13 @@ async def open_routing(
         catalogue,
         router,
         dispatcher,
-        allowed,
+        rules.allowed,
+        PriceMetrics(metrics.registry).refused,
         extra,
         local_provider(settings, local),
     )
     await switching.begin(configuration)
-    pipeline = ChatPipeline(router=router, dispatcher=dispatcher, observer=observer)
+    pipeline = ChatPipeline(router, dispatcher, observer, pricing=rules.pricing)
     traffic = Traffic()
     return OpenRouting(
         catalogue=catalogue,

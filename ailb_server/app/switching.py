@@ -23,6 +23,7 @@ from ailb_server.routing.ledger import Ledger, LedgerRules
 from ailb_server.routing.roster import Roster
 from ailb_server.routing.router import Router, RouterDefaults
 from ailb_server.settings import Configuration, ProviderSettings, Settings, SettingsError
+from ailb_server.spend.list_prices import ListPrices, list_prices_of
 
 Listings: TypeAlias = Mapping[str, Sequence[str]]
 # What providers allow, by the settings and the configured ones. Does not raise.
@@ -51,11 +52,14 @@ class Switching:
     router: Router
     dispatcher: Dispatcher
     allowed: Allowed
+    price_refused: Callable[[], None]
     extra: Sequence[ProviderSettings] = ()
     local: LocalProvider | None = None
     _settings: Settings | None = field(init=False, default=None)
     _declared: Mapping[str, ProviderSettings] = field(init=False, default_factory=dict)
     _providers: Mapping[str, Provider] = field(init=False, default_factory=dict)
+    # As many as there were addresses.
+    _prices: dict[str, ListPrices | None] = field(init=False, default_factory=dict)
 
     async def begin(self, configuration: Configuration) -> None:
         """Puts the first one in force. Raises SettingsError."""
@@ -63,7 +67,11 @@ class Switching:
         self.apply(prepared, await self.rules(prepared))
 
     async def rules(self, prepared: Prepared) -> LedgerRules:
-        """What the providers of a configuration allow."""
+        """What the providers of a configuration allow. What their models cost is known then."""
+        settings = prepared.configuration.settings
+        for provider in prepared.declared:
+            if (prices := self._list_prices(provider, settings)) is not None:
+                await prices.learn([m for m in provider.models if m not in provider.prices])
         return await self.allowed(prepared.configuration.settings, prepared.declared)
 
     def prepare(self, configuration: Configuration) -> Prepared:
@@ -132,10 +140,19 @@ class Switching:
             manner(before, self._settings) == manner(provider, common)
         )
 
+    def _list_prices(self, provider: ProviderSettings, settings: Settings) -> ListPrices | None:
+        """As they were learnt before, where they were."""
+        if not settings.list_prices:
+            return None
+        url = str(provider.base_url)
+        if url not in self._prices:
+            self._prices[url] = list_prices_of(url, self.price_refused)
+        return self._prices[url]
+
     def _declarations(self, prepared: Prepared) -> list[Declaration]:
-        list_prices = prepared.configuration.settings.list_prices
+        settings = prepared.configuration.settings
         made = [
-            declaration(p, member, list_prices=list_prices)
+            declaration(p, member, self._list_prices(p, settings))
             for p in prepared.declared
             if (member := self.roster.member(p.name)) is not None
         ]

@@ -13,6 +13,7 @@ from ailb_server.cli.chat import chat
 from ailb_server.cli.configured import configured
 from ailb_server.cli.keys import keys
 from ailb_server.cli.server_options import TLS, TLS_CA, TLS_CERT, TLS_KEY, tls_options
+from ailb_server.cli.tenants import tenants
 from ailb_server.cli.usage import usage
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app.command()(audit)
 app.add_typer(memory.app, name="memory")
 app.add_typer(rag.app, name="rag")
 app.add_typer(keys, name="keys")
+app.add_typer(tenants, name="tenants")
 
 
 @app.command()
