@@ -66,6 +66,8 @@ class Refusals:
     def note(self, refusal: Refusal) -> None:
         """Counts a refusal; never waits."""
         self.count(refusal.problem)
+        if _log.isEnabledFor(logging.INFO):
+            _log.info("refused for its key", extra={"fields": _told(refusal)})
         key = (refusal.problem, refusal.prefix, refusal.peer)
         if key not in self._groups and len(self._groups) >= MAX_GROUPS:
             key = (_OTHERS, "", "")
@@ -111,6 +113,16 @@ class Refusals:
             except Exception:  # noqa: BLE001
                 # A fault of ours must neither end the writing for good nor pass unseen.
                 _log.exception("refused calls could not be written to the audit log")
+
+
+def _told(refusal: Refusal) -> dict[str, object]:
+    return {
+        "problem": refusal.problem,
+        "method": refusal.method,
+        "prefix": refusal.prefix,
+        "peer": refusal.peer,
+        "key_id": refusal.key_id,
+    }
 
 
 def _event(group: _Group) -> AuditEvent:

@@ -85,20 +85,22 @@ class Router:
             seats = able(seats, facts)
         ready, skipped = _parted(seats, facts, now)
         order = STRATEGIES[name](ready, facts, self.rng) if ready else []
-        decision = self._decided(request.model, name, order)
+        decision = self._decided(request.model, name, order, facts)
         decision.skipped.extend((seat.target, seat.blocked_by(facts, now)) for seat in skipped)
         hedge = group.served.hedge_after_s
         return Plan(
             facts, order, skipped, decision, self.defaults.hedge_after_s if hedge is None else hedge
         )
 
-    def _decided(self, model: str, strategy: str, order: Sequence[Seat]) -> Decision:
+    def _decided(
+        self, model: str, strategy: str, order: Sequence[Seat], facts: RequestFacts
+    ) -> Decision:
         targets = tuple([seat.target for seat in order])
         decision = Decision(self.wall(), model, strategy, targets)
         self.decisions.add(decision)
         if _log.isEnabledFor(logging.DEBUG) and targets:
-            first = targets[0]
-            _log.debug("%s: %s chooses %s/%s", model, strategy, first.provider, first.model)
+            told = ", ".join(_scores(seat, facts) for seat in order)
+            _log.debug("%s: %s orders %s", model, strategy, told)
         return decision
 
     def _strategy(self, wished: str | None, served: ServedModel) -> str:
@@ -131,6 +133,17 @@ class Router:
         return group.served == table.find(name) and all(
             seat.state is self.ledger.state(seat.target) for seat in group.seats
         )
+
+
+def _scores(seat: Seat, facts: RequestFacts) -> str:
+    """What strategies look at."""
+    state, target = seat.state, seat.target
+    first_s = state.expected_first_chunk_s(facts.now, stream=facts.stream)
+    cost = seat.expected_cost(facts) / 1_000_000
+    return (
+        f"{target.provider}/{target.model} (weight {seat.weight}, {state.in_flight} in flight,"
+        f" first chunk {first_s:.3f} s, {cost:.0f} micro-dollars)"
+    )
 
 
 def _parted(
