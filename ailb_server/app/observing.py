@@ -4,7 +4,6 @@ import asyncio
 import threading
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Protocol
 
 from ailb_server.api.call_watch import CallWatch
@@ -91,13 +90,13 @@ def _tracer(settings: Settings, metrics: Metrics, closing: AsyncExitStack) -> Tr
     endpoint = settings.otel_exporter_otlp_endpoint
     if endpoint is None:
         return None
-    if find_spec("opentelemetry.sdk") is None:
+    try:
+        # A tenth of a second and 5 MB, which only those who trace should pay.
+        from ailb_server.telemetry.otel import Collector, OtelTracing  # noqa: PLC0415
+    except ImportError as error:
         raise TracingError(
             "OTEL_EXPORTER_OTLP_ENDPOINT: needs the packages of `ailb-server[otel]`."
-        )
-    # A tenth of a second and 5 MB, which only those who trace should pay.
-    from ailb_server.telemetry.otel import Collector, OtelTracing  # noqa: PLC0415
-
+        ) from error
     resource = {
         "service.name": settings.otel_service_name,
         "service.version": VERSION,

@@ -150,7 +150,7 @@ class Router:
 
     def _plan(self, request: ChatRequest, seating: _Seating) -> Plan:
         facts, order, skipped = seating.facts, seating.order, seating.skipped
-        decision = self._decided(request.model, seating.strategy, order)
+        decision = self._decided(request.model, seating.strategy, order, facts)
         decision.skipped.extend(
             (seat.target, seat.blocked_by(facts, facts.now)) for seat in skipped
         )
@@ -211,13 +211,15 @@ class Router:
             group = self._version_groups[version] = self._made(version.served)
         return group
 
-    def _decided(self, model: str, strategy: str, order: Sequence[Seat]) -> Decision:
+    def _decided(
+        self, model: str, strategy: str, order: Sequence[Seat], facts: RequestFacts
+    ) -> Decision:
         targets = tuple([seat.target for seat in order])
         decision = Decision(self.wall(), model, strategy, targets)
         self.decisions.add(decision)
         if _log.isEnabledFor(logging.DEBUG) and targets:
-            first = targets[0]
-            _log.debug("%s: %s chooses %s/%s", model, strategy, first.provider, first.model)
+            told = ", ".join(_scores(seat, facts) for seat in order)
+            _log.debug("%s: %s orders %s", model, strategy, told)
         return decision
 
     def _strategy(self, wished: str | None, served: ServedModel) -> str:
@@ -254,6 +256,17 @@ class Router:
             and seat.gate is self.ledger.gate(seat.target.provider)
             for seat in group.seats
         )
+
+
+def _scores(seat: Seat, facts: RequestFacts) -> str:
+    """What strategies look at."""
+    state, target = seat.state, seat.target
+    first_s = state.expected_first_chunk_s(facts.now, stream=facts.stream)
+    cost = seat.expected_cost(facts) / 1_000_000
+    return (
+        f"{target.provider}/{target.model} (weight {seat.weight}, {state.in_flight} in flight,"
+        f" first chunk {first_s:.3f} s, {cost:.0f} micro-dollars)"
+    )
 
 
 def _parted(

@@ -4,6 +4,7 @@ prometheus_client's take a lock and check their arguments: half a microsecond an
 more an observation. These are of one thread, the loop's; another one may read them meanwhile.
 """
 
+from abc import abstractmethod
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -116,8 +117,8 @@ class _Labelled(Collector, Generic[Child]):
             self._tell(family, dict(zip(self.spec.labels, values, strict=True)), child)
         yield family
 
-    def _tell(self, family: Metric, labels: dict[str, str], child: Child) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _tell(self, family: Metric, labels: dict[str, str], child: Child) -> None: ...
 
 
 class Counter(_Labelled[Count]):

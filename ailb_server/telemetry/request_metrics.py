@@ -1,6 +1,7 @@
 """Metrics of requests and of the targets that answer them."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from prometheus_client import CollectorRegistry
 
@@ -24,79 +25,89 @@ _FIRST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _OWN_SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
 _PHASE_SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.005, 0.025, 0.1, 0.5)
 
+# By name: what it says, and its labels.
+_COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "ailb_requests_total": ("Requests, by how they ended.", (*_TARGET, "outcome")),
+        "ailb_requests_refused_total": (
+            "Requests refused at the edge or while they were read, not in the above.",
+            ("reason",),
+        ),
+        "ailb_tokens_total": ("Tokens, by kind.", (*_TARGET, "kind")),
+        "ailb_cost_dollars_total": ("Cost of requests whose model has a price.", _TARGET),
+        "ailb_upstream_failures_total": (
+            "Upstream attempts that failed.",
+            (*_TARGET, "reason"),
+        ),
+    }
+)
+# By name: what it says, its labels, and its upper bounds.
+_HISTOGRAMS: Mapping[str, tuple[str, tuple[str, ...], tuple[float, ...]]] = MappingProxyType(
+    {
+        "ailb_request_seconds": (
+            "From a request's arrival to its end.",
+            ("provider",),
+            _SECONDS,
+        ),
+        "ailb_upstream_first_chunk_seconds": (
+            "From an attempt's start to its first chunk: to all of an unstreamed answer.",
+            ("provider",),
+            _FIRST_SECONDS,
+        ),
+        "ailb_time_to_first_token_seconds": (
+            "From a streamed chat's arrival to its first chunk.",
+            ("provider",),
+            _FIRST_SECONDS,
+        ),
+        "ailb_between_tokens_seconds": (
+            "Pauses between the pieces of streams, as they are passed on.",
+            ("provider",),
+            PAUSE_SECONDS,
+        ),
+        "ailb_overhead_seconds": (
+            "What AILB itself adds before the first byte.",
+            (),
+            _OWN_SECONDS,
+        ),
+        "ailb_phase_seconds": (
+            "AILB's own time before a request is sent on, by phase: auth (of keys that are not in"
+            " the cache), admission, context, routing.",
+            ("phase",),
+            _PHASE_SECONDS,
+        ),
+    }
+)
+
 
 class RequestMetrics:
     """One instance's. Quantiles are by provider, means by model: histograms of every model would be
     thousands of series."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def histogram(name: str, text: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
+        def counter(name: str) -> Counter:
+            return Counter(name, *_COUNTERS[name], registry)
+
+        def histogram(name: str) -> Histogram:
+            text, labels, bounds = _HISTOGRAMS[name]
             return Histogram((name, text, labels), bounds, registry)
 
-        self._requests = Counter(
-            "ailb_requests_total", "Requests, by how they ended.", (*_TARGET, "outcome"), registry
-        )
-        self._refused = Counter(
-            "ailb_requests_refused_total",
-            "Requests refused at the edge or while they were read, not in the above.",
-            ("reason",),
-            registry,
-        )
-        self._tokens = Counter(
-            "ailb_tokens_total", "Tokens, by kind.", (*_TARGET, "kind"), registry
-        )
-        self._cost = Counter(
-            "ailb_cost_dollars_total",
-            "Cost of requests whose model has a price.",
-            _TARGET,
-            registry,
-        )
-        self._failures = Counter(
-            "ailb_upstream_failures_total",
-            "Upstream attempts that failed.",
-            (*_TARGET, "reason"),
-            registry,
-        )
-        self._model_seconds = Summary(
-            "ailb_model_request_seconds", "As ailb_request_seconds, by model.", _TARGET, registry
-        )
-        self._model_first = Summary(
-            "ailb_model_time_to_first_token_seconds",
-            "As ailb_time_to_first_token_seconds, by model.",
-            _TARGET,
-            registry,
-        )
-        self._seconds = histogram(
-            "ailb_request_seconds", "From a request's arrival to its end.", _SECONDS, "provider"
-        )
-        self._first_chunk = histogram(
-            "ailb_upstream_first_chunk_seconds",
-            "From an attempt's start to its first chunk: to all of an unstreamed answer.",
-            _FIRST_SECONDS,
-            "provider",
-        )
-        self._first_token = histogram(
-            "ailb_time_to_first_token_seconds",
-            "From a streamed chat's arrival to its first chunk.",
-            _FIRST_SECONDS,
-            "provider",
-        )
-        self._pauses = histogram(
-            "ailb_between_tokens_seconds",
-            "Pauses between the pieces of streams, as they are passed on.",
-            PAUSE_SECONDS,
-            "provider",
-        )
-        self._overhead = histogram(
-            "ailb_overhead_seconds", "What AILB itself adds before the first byte.", _OWN_SECONDS
-        ).labels()
-        self._phases = histogram(
-            "ailb_phase_seconds",
-            "AILB's own time before a request is sent on, by phase: auth (of keys that are not in"
-            " the cache), admission, context, routing.",
-            _PHASE_SECONDS,
-            "phase",
-        )
+        def summary(name: str) -> Summary:
+            text = f"As {name.replace('_model', '')}, by model."
+            return Summary(name, text, _TARGET, registry)
+
+        self._requests = counter("ailb_requests_total")
+        self._refused = counter("ailb_requests_refused_total")
+        self._tokens = counter("ailb_tokens_total")
+        self._cost = counter("ailb_cost_dollars_total")
+        self._failures = counter("ailb_upstream_failures_total")
+        self._model_seconds = summary("ailb_model_request_seconds")
+        self._model_first = summary("ailb_model_time_to_first_token_seconds")
+        self._seconds = histogram("ailb_request_seconds")
+        self._first_chunk = histogram("ailb_upstream_first_chunk_seconds")
+        self._first_token = histogram("ailb_time_to_first_token_seconds")
+        self._pauses = histogram("ailb_between_tokens_seconds")
+        self._overhead = histogram("ailb_overhead_seconds").labels()
+        self._phases = histogram("ailb_phase_seconds")
         self._pairs: dict[tuple[str, str], tuple[str, str]] = {}
         self._providers: set[str] = set()
 

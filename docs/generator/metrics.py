@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ailb_server.telemetry.every_metric import every_metric
+from docs.generator.every_metric import every_metric
 from docs.generator.schema import table
 
 

@@ -27,7 +27,7 @@ from ailb.v1 import health_pb2 as ailb_health
 from ailb_server.demo.server import DemoServer
 from ailb_server.local.postgres import EmbeddedPostgres
 from ailb_server.settings import ProviderSettings
-from ailb_server.telemetry.every_metric import every_metric
+from docs.generator.every_metric import every_metric
 from tests.support.stack import Stack, eventually, free_port
 
 CHAT = "/v1/chat/completions"

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from ailb_server.domain.errors import Reason
-from ailb_server.telemetry.every_metric import every_metric
 from ailb_server.telemetry.instruments import MetricSpec
+from docs.generator.every_metric import every_metric
 from tests.shape.sources import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"

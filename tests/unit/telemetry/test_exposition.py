@@ -9,9 +9,9 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from ailb_server.telemetry.every_metric import every_metric
 from ailb_server.telemetry.metrics import Metrics
 from ailb_server.telemetry.request_metrics import MAX_PROVIDER_LABELS, MAX_TARGET_LABELS
+from docs.generator.every_metric import every_metric
 from tests.support.metrics import busy
 
 MAX_SERIES = 1_000
