@@ -112,6 +112,7 @@ export const playground = {
     const fields = controls();
     const shown = answer();
     const { node: request, run } = form(fields, shown);
+    offer(fields.collection, [""], "");
     const leaves = [
       feeds.models.watch(({ value }) => {
         if (!value) return;
@@ -121,7 +122,6 @@ export const playground = {
       }),
       feeds.collections.watch(({ value }) => offer(fields.collection, ["", ...(value?.collections ?? []).map((each) => each.name)], draft.collection)),
     ];
-    offer(fields.collection, [""], "");
     const escape = (event) => event.key === "Escape" && run.running && run.stop();
     document.addEventListener("keydown", escape);
     const node = h("div", { class: "play" }, card("Request", {}, request), card("Answer", { className: "play-answer", action: shown.state }, shown.node));

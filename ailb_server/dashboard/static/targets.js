@@ -52,7 +52,7 @@ export function targetTable({ short = false } = {}) {
     caption: "Targets",
     columns: short ? COLUMNS : [...COLUMNS, ...MORE],
     keyOf: (target) => `${target.provider}\n${target.model}`,
-    none: empty("No target yet", "Targets appear once their provider lists its models."),
+    none: empty("No target yet", "A target appears with the first request that could go to it."),
   });
 }
 
