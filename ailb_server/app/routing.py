@@ -31,7 +31,7 @@ from ailb_server.routing.catalogue import Catalogue
 from ailb_server.routing.dispatcher import AttemptSeen, Dispatcher
 from ailb_server.routing.ledger import Ledger, LedgerRules
 from ailb_server.routing.router import Router, RouterDefaults
-from ailb_server.settings import Configuration, ProviderSettings
+from ailb_server.settings import Configuration, ProviderSettings, Settings
 from ailb_server.telemetry.metrics import Metrics
 
 
@@ -84,15 +84,19 @@ def open_routing(
         catalogue=catalogue,
         pipeline=pipeline,
         counting=TokenCounting(catalogue, counters, ledger, seen),
-        stats=StatsService(
-            settings.module_id,
-            settings.routing_strategy,
-            ledger.snapshot,
-            router.decisions.snapshot,
-            traffic.snapshot,
-        ),
+        stats=_stats(settings, ledger, router, traffic),
         traffic=traffic,
         embedders=open_embedders(settings, local, pipeline, metrics.embedding, closing),
+    )
+
+
+def _stats(settings: Settings, ledger: Ledger, router: Router, traffic: Traffic) -> StatsService:
+    return StatsService(
+        settings.module_id,
+        settings.routing_strategy,
+        ledger.snapshot,
+        router.decisions.snapshot,
+        traffic.snapshot,
     )
 
 

@@ -30,7 +30,7 @@ def test_figures_follow_the_chats(page: Browser, locked: Stack) -> None:
     before = int(row(page, "openai/demo")[2])
     for _ in range(3):
         say(locked)
-    page.until(lambda: int(row(page, "openai/demo")[2]) == before + 3, "three requests more")
+    page.until(lambda: int(row(page, "openai/demo")[2]) >= before + 3, "three requests more")
     assert row(page, "openai/demo")[1] == "Closed"
     page.go("overview")
     page.until(lambda: page.text(".tile:nth-child(1) .tile-value") not in {"", "0"}, "a rate")
