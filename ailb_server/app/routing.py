@@ -29,7 +29,7 @@ from ailb_server.routing.dispatcher import AttemptSeen, Dispatcher
 from ailb_server.routing.ledger import Ledger
 from ailb_server.routing.roster import Member, Roster
 from ailb_server.routing.router import Router
-from ailb_server.settings import Configuration, ProviderSettings
+from ailb_server.settings import Configuration, ProviderSettings, Settings
 from ailb_server.spend.reservation import Pricing
 from ailb_server.telemetry.metrics import Metrics
 from ailb_server.telemetry.price_metrics import PriceMetrics
@@ -96,16 +96,20 @@ async def open_routing(
         catalogue=catalogue,
         pipeline=pipeline,
         counting=TokenCounting(catalogue, Counters(roster), ledger, seen),
-        stats=StatsService(
-            settings.module_id,
-            lambda: router.defaults.strategy,
-            ledger.snapshot,
-            router.decisions.snapshot,
-            traffic.snapshot,
-        ),
+        stats=_stats(settings, ledger, router, traffic),
         traffic=traffic,
         switching=switching,
         embedders=open_embedders(settings, local, pipeline, metrics.embedding, closing),
+    )
+
+
+def _stats(settings: Settings, ledger: Ledger, router: Router, traffic: Traffic) -> StatsService:
+    return StatsService(
+        settings.module_id,
+        lambda: router.defaults.strategy,
+        ledger.snapshot,
+        router.decisions.snapshot,
+        traffic.snapshot,
     )
 
 

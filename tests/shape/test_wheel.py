@@ -71,6 +71,13 @@ def test_it_has_the_data(names: set[str], directory: str) -> None:
     assert {n for n in names if n.startswith(f"ailb_server/_data/{directory}/")} == wanted
 
 
+def test_it_has_the_dashboard(names: set[str]) -> None:
+    static = REPOSITORY / "ailb_server" / "dashboard" / "static"
+    wanted = {path.relative_to(REPOSITORY).as_posix() for path in static.iterdir()}
+    assert "ailb_server/dashboard/static/index.html" in wanted
+    assert wanted <= names
+
+
 def test_it_has_nothing_else(names: set[str]) -> None:
     tops = {name.partition("/")[0].partition("-")[0] for name in names}
     assert tops == {"ailb", "ailb_client", "ailb_server", "marchproxy"}

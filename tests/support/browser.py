@@ -57,8 +57,8 @@ class Browser:
 
     def forget(self) -> None:
         """Drops what was logged until now."""
-        self.driver.get_log("browser")
-        self.driver.get_log("performance")
+        for kind in ("browser", "performance"):
+            self._logged(kind)
 
     def go(self, view: str) -> None:
         """Follows the link to a view."""
@@ -119,17 +119,23 @@ class Browser:
 
     def errors(self) -> list[str]:
         """What the console complained of since the last look."""
-        return [entry["message"] for entry in self.driver.get_log("browser")]
+        return self._logged("browser")
 
     def asked(self) -> Sequence[str]:
         """The addresses asked for since the last look."""
-        entries = self.driver.get_log("performance")
-        events: Iterator[Any] = (json.loads(entry["message"])["message"] for entry in entries)
+        events: Iterator[Any] = (
+            json.loads(text)["message"] for text in self._logged("performance")
+        )
         return [
             event["params"]["request"]["url"]
             for event in events
             if event["method"] == "Network.requestWillBeSent"
         ]
+
+    def _logged(self, kind: str) -> list[str]:
+        # Its client is not typed.
+        driver: Any = self.driver
+        return [entry["message"] for entry in driver.get_log(kind)]
 
     def strangers(self, asked: Sequence[str]) -> list[str]:
         """Of these addresses, those that are not the page's own origin."""

@@ -29,20 +29,37 @@ export const key = {
 };
 
 /** Sends a request. `query` members that are arrays are repeated. Rejects with ApiError. */
-export async function send(path, { method = "GET", query = {}, body, signal, secret = key.get() } = {}) {
+export async function send(
+  path,
+  { method = "GET", query = {}, body, signal, secret = key.get() } = {},
+) {
   const url = new URL(path, BASE);
   for (const [name, value] of Object.entries(query)) {
-    for (const one of [value].flat()) if (one !== "" && one !== undefined) url.searchParams.append(name, one);
+    for (const one of [value].flat())
+      if (one !== "" && one !== undefined) url.searchParams.append(name, one);
   }
   const headers = { accept: "application/json" };
   if (secret) headers.authorization = `Bearer ${secret}`;
   if (body !== undefined) headers["content-type"] = "application/json";
-  const options = { method, headers, signal, cache: "no-store", credentials: "omit", redirect: "error" };
+  const options = {
+    method,
+    headers,
+    signal,
+    cache: "no-store",
+    credentials: "omit",
+    redirect: "error",
+  };
   try {
-    return await fetch(url, body === undefined ? options : { ...options, body: JSON.stringify(body) });
+    return await fetch(
+      url,
+      body === undefined ? options : { ...options, body: JSON.stringify(body) },
+    );
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, "The gateway does not answer. It may be restarting, or the network is away.");
+    throw new ApiError(
+      0,
+      "The gateway does not answer. It may be restarting, or the network is away.",
+    );
   }
 }
 
@@ -58,7 +75,10 @@ export async function getHealth(options = {}) {
   const response = await send("healthz", options);
   const report = await response.json().catch(() => null);
   if (report?.state) return report;
-  throw new ApiError(response.status, report?.error?.message ?? "The gateway's health is not known.");
+  throw new ApiError(
+    response.status,
+    report?.error?.message ?? "The gateway's health is not known.",
+  );
 }
 
 /** What a response that is no success tells. */

@@ -10,7 +10,17 @@ const SMALL = { width: 120, height: 30 };
 export function sparkline() {
   const area = s("path", { class: "spark-area" });
   const stroke = s("path", { class: "spark-line", "vector-effect": "non-scaling-stroke" });
-  const node = s("svg", { class: "spark", viewBox: `0 0 ${SMALL.width} ${SMALL.height}`, preserveAspectRatio: "none", "aria-hidden": "true" }, area, stroke);
+  const node = s(
+    "svg",
+    {
+      class: "spark",
+      viewBox: `0 0 ${SMALL.width} ${SMALL.height}`,
+      preserveAspectRatio: "none",
+      "aria-hidden": "true",
+    },
+    area,
+    stroke,
+  );
   return {
     node,
     update(values) {
@@ -20,7 +30,11 @@ export function sparkline() {
       const d = linePath(values, x, y);
       setAttribute(stroke, "d", d);
       const filled = values.every((value) => value !== null && value !== undefined);
-      setAttribute(area, "d", filled && d ? `${d}L${SMALL.width} ${SMALL.height}L0 ${SMALL.height}Z` : null);
+      setAttribute(
+        area,
+        "d",
+        filled && d ? `${d}L${SMALL.width} ${SMALL.height}L0 ${SMALL.height}Z` : null,
+      );
     },
   };
 }
@@ -41,72 +55,127 @@ function linePath(values, x, y) {
 /**
  * A chart over time. `series`: `{name, className, value(slot)}`, stacked bars or lines as `kind`
  * says; `format(value)` writes the axis, `tell(slot)` a slot's figures for the eye and the ear.
- * Returns `{node, update(slots)}`; slots have a `label`. `from` (if null, the first slot's label) and
- * `to` are the axis' ends.
+ * Slots have a `label`; `from` (if null, the first slot's label) and `to` are the axis' ends.
+ * `least` is the lowest top that the axis may have.
  */
-export function timeline({ label, kind, series, format, tell, from, to = "now", least = 0 }) {
-  const state = { slots: [], cursor: -1, width: 0 };
-  const id = `chart-${label.replace(/\W+/g, "-").toLowerCase()}`;
-  const tip = h("div", { class: "tip", hidden: true });
-  const picture = s("svg", { class: "chart-picture", "aria-hidden": "true", focusable: "false" });
-  const node = h("div", { class: `chart chart-${kind}`, tabindex: "0", role: "slider", "aria-label": label, "aria-orientation": "horizontal", "aria-valuemin": "0" }, picture, tip);
+export class Timeline {
+  #plan;
+  #slots = [];
+  #cursor = -1;
+  #width = 0;
+  #tip = h("div", { class: "tip", hidden: true });
+  #picture = s("svg", { class: "chart-picture", "aria-hidden": "true", focusable: "false" });
 
-  const draw = () => {
-    if (!state.width || !state.slots.length) return;
-    const height = node.clientHeight;
-    const box = { left: PAD.left, right: state.width - PAD.right, top: PAD.top, bottom: height - PAD.bottom };
-    const top = nice(Math.max(highest(state.slots, series, kind), least));
-    const scale = scales(box, state.slots.length, top, kind);
-    setAttribute(picture, "viewBox", `0 0 ${state.width} ${height}`);
-    const parts = [...axes(box, top, format, from ?? state.slots[0].label, to), ...(kind === "bars" ? bars(state.slots, series, scale, id) : lines(state.slots, series, scale))];
-    if (state.cursor >= 0) parts.push(s("line", { class: "cursor", x1: scale.mid(state.cursor), x2: scale.mid(state.cursor), y1: box.top, y2: box.bottom }));
-    picture.replaceChildren(...parts);
-    point(node, tip, state, scale, tell);
-  };
-  const move = (cursor) => {
-    state.cursor = Math.max(-1, Math.min(state.slots.length - 1, cursor));
-    draw();
-  };
-  node.addEventListener("pointermove", (event) => {
-    const inner = event.clientX - node.getBoundingClientRect().left - PAD.left;
-    move(Math.max(0, Math.floor((inner / (state.width - PAD.left - PAD.right)) * state.slots.length)));
-  });
-  node.addEventListener("pointerleave", () => move(-1));
-  node.addEventListener("blur", () => move(-1));
-  node.addEventListener("keydown", (event) => {
-    const last = state.slots.length - 1;
-    const now = state.cursor < 0 ? last + 1 : state.cursor;
-    const next = { ArrowLeft: now - 1, ArrowDown: now - 1, ArrowRight: now + 1, ArrowUp: now + 1, Home: 0, End: last, Escape: -1 }[event.key];
+  constructor(plan) {
+    this.#plan = { to: "now", least: 0, ...plan };
+    const { label, kind } = plan;
+    const role = {
+      tabindex: "0",
+      role: "slider",
+      "aria-label": label,
+      "aria-orientation": "horizontal",
+      "aria-valuemin": "0",
+    };
+    this.node = h("div", { class: `chart chart-${kind}`, ...role }, this.#picture, this.#tip);
+    this.#listen();
+  }
+
+  update(slots) {
+    this.#slots = slots;
+    setAttribute(this.node, "aria-valuemax", Math.max(0, slots.length - 1));
+    this.#draw();
+  }
+
+  #listen() {
+    const { node } = this;
+    node.addEventListener("pointermove", (event) => this.#move(this.#at(event.clientX)));
+    node.addEventListener("pointerleave", () => this.#move(-1));
+    node.addEventListener("blur", () => this.#move(-1));
+    node.addEventListener("keydown", (event) => this.#key(event));
+    new ResizeObserver(([entry]) => {
+      this.#width = Math.round(entry.contentRect.width);
+      this.#draw();
+    }).observe(node);
+  }
+
+  #at(clientX) {
+    const inner = clientX - this.node.getBoundingClientRect().left - PAD.left;
+    const share = inner / (this.#width - PAD.left - PAD.right);
+    return Math.max(0, Math.floor(share * this.#slots.length));
+  }
+
+  #key(event) {
+    const last = this.#slots.length - 1;
+    const now = this.#cursor < 0 ? last + 1 : this.#cursor;
+    const [before, after] = [Math.max(0, now - 1), now + 1];
+    const arrows = { ArrowLeft: before, ArrowDown: before, ArrowRight: after, ArrowUp: after };
+    const next = { ...arrows, Home: 0, End: last, Escape: -1 }[event.key];
     if (next === undefined) return;
     event.preventDefault();
-    move(event.key === "Escape" ? -1 : Math.max(0, next));
-  });
-  new ResizeObserver(([entry]) => {
-    state.width = Math.round(entry.contentRect.width);
-    draw();
-  }).observe(node);
-  return {
-    node,
-    update(slots) {
-      state.slots = slots;
-      setAttribute(node, "aria-valuemax", Math.max(0, slots.length - 1));
-      draw();
-    },
-  };
+    this.#move(next);
+  }
+
+  #move(cursor) {
+    this.#cursor = Math.max(-1, Math.min(this.#slots.length - 1, cursor));
+    this.#draw();
+  }
+
+  #draw() {
+    if (!this.#width || !this.#slots.length) return;
+    const { kind, series, format, from, to, least } = this.#plan;
+    const [slots, width, height] = [this.#slots, this.#width, this.node.clientHeight];
+    const box = {
+      left: PAD.left,
+      right: width - PAD.right,
+      top: PAD.top,
+      bottom: height - PAD.bottom,
+    };
+    const top = nice(Math.max(highest(slots, series, kind), least));
+    const scale = scales(box, slots.length, top);
+    const marks =
+      kind === "bars" ? bars(slots, series, scale, this.#name()) : lines(slots, series, scale);
+    const ends = [from ?? slots[0].label, to];
+    setAttribute(this.#picture, "viewBox", `0 0 ${width} ${height}`);
+    this.#picture.replaceChildren(
+      ...axes(box, top, format, ends),
+      ...marks,
+      ...this.#line(box, scale),
+    );
+    this.#tell(scale);
+  }
+
+  #name() {
+    return `chart-${this.#plan.label.replace(/\W+/g, "-").toLowerCase()}`;
+  }
+
+  #line(box, scale) {
+    if (this.#cursor < 0) return [];
+    const x = scale.mid(this.#cursor);
+    return [s("line", { class: "cursor", x1: x, x2: x, y1: box.top, y2: box.bottom })];
+  }
+
+  /** Says a slot's figures: the cursor's, or without one the newest. */
+  #tell(scale) {
+    const at = this.#cursor < 0 ? this.#slots.length - 1 : this.#cursor;
+    const slot = this.#slots[at];
+    const figures = this.#plan.tell(slot);
+    const words = figures.map(([name, value]) => `${name} ${value}`).join(", ");
+    setAttribute(this.node, "aria-valuenow", at);
+    setAttribute(this.node, "aria-valuetext", `${slot.label}: ${words}`);
+    this.#tip.hidden = this.#cursor < 0;
+    if (!this.#tip.hidden) showTip(this.#tip, slot.label, figures, scale.mid(at), this.#width);
+  }
 }
 
-function point(node, tip, state, scale, tell) {
-  const slot = state.slots[state.cursor < 0 ? state.slots.length - 1 : state.cursor];
-  const figures = tell(slot);
-  setAttribute(node, "aria-valuenow", state.cursor < 0 ? state.slots.length - 1 : state.cursor);
-  setAttribute(node, "aria-valuetext", `${slot.label}: ${figures.map(([name, value]) => `${name} ${value}`).join(", ")}`);
-  tip.hidden = state.cursor < 0;
-  if (tip.hidden) return;
-  const rows = figures.flatMap(([name, value]) => [h("dt", { text: name }), h("dd", { text: value })]);
-  tip.replaceChildren(h("p", { text: slot.label }), h("dl", {}, ...rows));
-  const beyond = scale.mid(state.cursor) > state.width / 2;
-  tip.style.setProperty("inset-inline-start", beyond ? "auto" : `${scale.mid(state.cursor) + 10}px`);
-  tip.style.setProperty("inset-inline-end", beyond ? `${state.width - scale.mid(state.cursor) + 10}px` : "auto");
+function showTip(tip, label, figures, x, width) {
+  const rows = figures.flatMap(([name, value]) => [
+    h("dt", { text: name }),
+    h("dd", { text: value }),
+  ]);
+  tip.replaceChildren(h("p", { text: label }), h("dl", {}, ...rows));
+  const beyond = x > width / 2;
+  tip.style.setProperty("inset-inline-start", beyond ? "auto" : `${x + 10}px`);
+  tip.style.setProperty("inset-inline-end", beyond ? `${width - x + 10}px` : "auto");
 }
 
 function highest(slots, series, kind) {
@@ -134,7 +203,7 @@ function scales(box, count, top) {
   };
 }
 
-function axes(box, top, format, from, to) {
+function axes(box, top, format, [from, to]) {
   const marks = [0, 0.5, 1].flatMap((share) => {
     const y = Math.round(box.bottom - share * (box.bottom - box.top)) + 0.5;
     return [
@@ -142,7 +211,11 @@ function axes(box, top, format, from, to) {
       text(box.left - 8, y + 4, "end", format(top * share)),
     ];
   });
-  return [...marks, text(box.left, box.bottom + 16, "start", from), text(box.right, box.bottom + 16, "end", to)];
+  return [
+    ...marks,
+    text(box.left, box.bottom + 16, "start", from),
+    text(box.right, box.bottom + 16, "end", to),
+  ];
 }
 
 function text(x, y, anchor, words) {
@@ -161,7 +234,15 @@ function bars(slots, series, scale, id) {
       if (!value) return null;
       const [y1, y2] = [scale.y(below + value), scale.y(below)];
       below += value;
-      return s("rect", { class: one.className, x: (scale.left(index) + before).toFixed(2), width: width.toFixed(2), y: y1.toFixed(2), height: Math.max(1, y2 - y1).toFixed(2), rx: Math.min(1.5, width / 4), fill: one.hatch ? `url(#${id}-${one.hatch})` : null });
+      return s("rect", {
+        class: one.className,
+        x: (scale.left(index) + before).toFixed(2),
+        width: width.toFixed(2),
+        y: y1.toFixed(2),
+        height: Math.max(1, y2 - y1).toFixed(2),
+        rx: Math.min(1.5, width / 4),
+        fill: one.hatch ? `url(#${id}-${one.hatch})` : null,
+      });
     });
   });
   const hatches = series.filter((one) => one.hatch).map((one) => hatch(id, one.hatch));
@@ -171,14 +252,41 @@ function bars(slots, series, scale, id) {
 /** Stripes, so that not only the colour tells: `bad` leans, `warn` lies. */
 function hatch(id, kind) {
   const turn = kind === "bad" ? "rotate(45)" : "rotate(90)";
-  return s("pattern", { id: `${id}-${kind}`, class: `hatch-${kind}`, width: 4, height: 4, patternUnits: "userSpaceOnUse", patternTransform: turn }, s("rect", { class: "hatch-ground", width: 4, height: 4 }), s("rect", { class: "hatch-line", width: 2, height: 4 }));
+  return s(
+    "pattern",
+    {
+      id: `${id}-${kind}`,
+      class: `hatch-${kind}`,
+      width: 4,
+      height: 4,
+      patternUnits: "userSpaceOnUse",
+      patternTransform: turn,
+    },
+    s("rect", { class: "hatch-ground", width: 4, height: 4 }),
+    s("rect", { class: "hatch-line", width: 2, height: 4 }),
+  );
 }
 
 function lines(slots, series, scale) {
-  return series.map((one) => s("path", { class: `line ${one.className}`, d: linePath(slots.map((slot) => one.value(slot) ?? null), scale.mid, scale.y) }));
+  return series.map((one) =>
+    s("path", {
+      class: `line ${one.className}`,
+      d: linePath(
+        slots.map((slot) => one.value(slot) ?? null),
+        scale.mid,
+        scale.y,
+      ),
+    }),
+  );
 }
 
 /** What the colours and shapes of a chart mean. */
 export function legend(...entries) {
-  return h("ul", { class: "legend" }, ...entries.map(([name, className]) => h("li", {}, h("span", { class: `swatch ${className}`, "aria-hidden": "true" }), name)));
+  return h(
+    "ul",
+    { class: "legend" },
+    ...entries.map(([name, className]) =>
+      h("li", {}, h("span", { class: `swatch ${className}`, "aria-hidden": "true" }), name),
+    ),
+  );
 }

@@ -10,7 +10,10 @@ const SKIPPED_SHOWN = 3;
 
 /** A list of decisions; each is folded out to its attempts and to who was left out. */
 export function decisionFeed({ short = false } = {}) {
-  const list = h("ol", { class: `decisions ${short ? "short" : ""}`, "aria-label": "Decisions, newest first" });
+  const list = h("ol", {
+    class: `decisions ${short ? "short" : ""}`,
+    "aria-label": "Decisions, newest first",
+  });
   const none = empty("No decision yet", "Each request that is routed leaves one here.");
   return {
     node: h("div", {}, list, none),
@@ -21,7 +24,14 @@ export function decisionFeed({ short = false } = {}) {
       const keyOf = (decision) => {
         // Two may have been made in one millisecond.
         const same = `${decision.at} ${decision.model}`;
-        return seen.get(decision) ?? (seen.set(decision, `${same} ${[...seen.values()].filter((key) => key.startsWith(same)).length}`), seen.get(decision));
+        return (
+          seen.get(decision) ??
+          (seen.set(
+            decision,
+            `${same} ${[...seen.values()].filter((key) => key.startsWith(same)).length}`,
+          ),
+          seen.get(decision))
+        );
       };
       keyed(list, decisions, keyOf, short ? shortRow : fullRow);
     },
@@ -50,14 +60,28 @@ function line() {
 
 /** Who was left out, then who was asked. */
 function steps(decision) {
-  const skipped = decision.skipped.slice(0, SKIPPED_SHOWN).map((target) => ({ ...target, kind: "idle", text: `left out: ${words(target.reason)}` }));
-  const asked = decision.attempts.map((attempt) => ({ ...attempt, ...outcomeState(attempt.outcome) }));
-  return [...skipped, ...asked].map((step, index) => ({ ...step, key: `${index}`, first: index === 0 }));
+  const skipped = decision.skipped
+    .slice(0, SKIPPED_SHOWN)
+    .map((target) => ({ ...target, kind: "idle", text: `left out: ${words(target.reason)}` }));
+  const asked = decision.attempts.map((attempt) => ({
+    ...attempt,
+    ...outcomeState(attempt.outcome),
+  }));
+  return [...skipped, ...asked].map((step, index) => ({
+    ...step,
+    key: `${index}`,
+    first: index === 0,
+  }));
 }
 
 function stepPart(step) {
   const state = h("span", { class: "step" });
-  const node = h("span", { class: "step-box" }, step.first ? null : icon("i-arrow", "icon step-arrow"), state);
+  const node = h(
+    "span",
+    { class: "step-box" },
+    step.first ? null : icon("i-arrow", "icon step-arrow"),
+    state,
+  );
   let shown = "";
   return {
     node,
@@ -66,7 +90,11 @@ function stepPart(step) {
       shown = `${kind} ${text} ${provider} ${model}`;
       state.dataset.kind = kind;
       setAttribute(state, "title", ms === undefined ? text : `${text} after ${duration(ms)}`);
-      state.replaceChildren(icon(`s-${kind}`, "mark"), `${provider}/${model}`, h("span", { class: "sr", text: `, ${text}` }));
+      state.replaceChildren(
+        icon(`s-${kind}`, "mark"),
+        `${provider}/${model}`,
+        h("span", { class: "sr", text: `, ${text}` }),
+      );
     },
   };
 }
@@ -79,7 +107,12 @@ function shortRow() {
 function fullRow() {
   const part = line();
   const detail = h("div", { class: "decision-detail" });
-  const fold = h("details", { class: "decision-fold" }, h("summary", { class: "decision" }, ...part.nodes), detail);
+  const fold = h(
+    "details",
+    { class: "decision-fold" },
+    h("summary", { class: "decision" }, ...part.nodes),
+    detail,
+  );
   let latest = null;
   const fill = () => fold.open && latest && detail.replaceChildren(...details(latest));
   fold.addEventListener("toggle", fill);
@@ -98,10 +131,22 @@ function details(decision) {
   const facts = [
     ["Strategy", words(decision.strategy)],
     ["Order", decision.order.join(", ") || "nobody could be asked"],
-    ...decision.attempts.map((attempt, index) => [`Attempt ${index + 1}`, `${attempt.provider}/${attempt.model}: ${outcomeState(attempt.outcome).text}, ${duration(attempt.ms)}`]),
-    ...decision.skipped.map((target) => ["Left out", `${target.provider}/${target.model}: ${words(target.reason)}`]),
+    ...decision.attempts.map((attempt, index) => [
+      `Attempt ${index + 1}`,
+      `${attempt.provider}/${attempt.model}: ${outcomeState(attempt.outcome).text}, ${duration(attempt.ms)}`,
+    ]),
+    ...decision.skipped.map((target) => [
+      "Left out",
+      `${target.provider}/${target.model}: ${words(target.reason)}`,
+    ]),
   ];
-  return [h("dl", { class: "facts" }, ...facts.flatMap(([name, value]) => [h("dt", { text: name }), h("dd", { text: value })]))];
+  return [
+    h(
+      "dl",
+      { class: "facts" },
+      ...facts.flatMap(([name, value]) => [h("dt", { text: name }), h("dd", { text: value })]),
+    ),
+  ];
 }
 
 export const routing = {
@@ -110,6 +155,13 @@ export const routing = {
   mount() {
     const feed = decisionFeed();
     const box = fed(feeds.decisions, 10, feed.node, ({ decisions }) => feed.update(decisions));
-    return { node: h("div", { class: "stack" }, card("Decisions", { note: "Enter or a click unfolds one." }, box.node)), leave: box.leave };
+    return {
+      node: h(
+        "div",
+        { class: "stack" },
+        card("Decisions", { note: "Enter or a click unfolds one." }, box.node),
+      ),
+      leave: box.leave,
+    };
   },
 };

@@ -67,7 +67,8 @@ function filled(node, props, children) {
   for (const [name, value] of Object.entries(props)) {
     if (name === "text") node.textContent = value;
     else if (name === "class") node.setAttribute("class", value);
-    else if (name === "on") for (const [event, listen] of Object.entries(value)) node.addEventListener(event, listen);
+    else if (name === "on")
+      for (const [event, listen] of Object.entries(value)) node.addEventListener(event, listen);
     else setAttribute(node, name, value === true ? "" : value);
   }
   node.append(...children.filter((child) => child !== null && child !== undefined));

@@ -141,7 +141,10 @@ export class Feed {
 export const period = { start: () => undefined };
 
 const usage = (by) => (options) =>
-  get("admin/v1/usage", { ...options, query: { group_by: by, start_time: period.start(), page_size: 50 } });
+  get("admin/v1/usage", {
+    ...options,
+    query: { group_by: by, start_time: period.start(), page_size: 50 },
+  });
 
 const ofInstance = (part, path, query) => async (options) =>
   instances.told(part, await get(path, { ...options, query }));
@@ -152,7 +155,11 @@ export const feeds = {
   stats: new Feed(ofInstance("stats", "api/routing/stats"), 3000),
   decisions: new Feed(ofInstance("decisions", "api/routing/decisions", { page_size: 100 }), 3000),
   month: new Feed((o) => get("admin/v1/usage", { ...o, query: { group_by: "day" } }), 10000),
-  monthByModel: new Feed((o) => get("admin/v1/usage", { ...o, query: { group_by: ["provider", "model"], page_size: 8 } }), 10000),
+  monthByModel: new Feed(
+    (o) =>
+      get("admin/v1/usage", { ...o, query: { group_by: ["provider", "model"], page_size: 8 } }),
+    10000,
+  ),
   byDay: new Feed(usage(["day"]), 10000),
   byModel: new Feed(usage(["provider", "model"]), 10000),
   byKey: new Feed(usage(["key", "tenant"]), 10000),

@@ -8,9 +8,20 @@ const DAY = 86400;
 const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 const compact = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
 const set = new Intl.NumberFormat("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 6 });
-const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const clock = new Intl.DateTimeFormat("en-GB", {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+});
 const date = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
-const dateTime = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const dateTime = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric",
+  month: "short",
+  year: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+});
 
 const missing = (value) => value === null || value === undefined || Number.isNaN(value);
 
@@ -94,4 +105,7 @@ export function until(text, now = Date.now()) {
 }
 
 /** `UPSTREAM_TIMEOUT` or `upstream_timeout` as `upstream timeout`. */
-export const words = (reason) => String(reason ?? "").toLowerCase().replaceAll("_", " ");
+export const words = (reason) =>
+  String(reason ?? "")
+    .toLowerCase()
+    .replaceAll("_", " ");

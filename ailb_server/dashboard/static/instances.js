@@ -14,7 +14,8 @@ export const instances = {
     const before = this.names().join("\n");
     const known = this.seen.get(name) ?? {};
     this.seen.set(name, { ...known, [part]: value, at: Date.now() });
-    for (const [other, { at }] of this.seen) if (Date.now() - at > GONE_AFTER_MS) this.seen.delete(other);
+    for (const [other, { at }] of this.seen)
+      if (Date.now() - at > GONE_AFTER_MS) this.seen.delete(other);
     if (!this.seen.has(this.chosen)) this.chosen = name;
     if (this.names().join("\n") !== before) for (const listen of this.listeners) listen();
     return this.seen.get(this.chosen)[part] ?? value;

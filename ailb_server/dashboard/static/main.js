@@ -64,7 +64,10 @@ function openGate(error = null) {
 }
 
 function refuse(error) {
-  const forKey = { 401: "This key is not accepted. ", 403: "This key may not see the dashboard: it takes the role admin. " };
+  const forKey = {
+    401: "This key is not accepted. ",
+    403: "This key may not see the dashboard: it takes the role admin. ",
+  };
   setText($("gate-error"), error ? `${forKey[error.status] ?? ""}${error.message}` : "");
   setAttribute($("gate-key"), "aria-invalid", error?.isForKey ? "true" : null);
 }
@@ -86,7 +89,9 @@ async function unlock(event) {
   const secret = $("gate-key").value.trim();
   // A header takes no others; and a key of ours has none.
   if (!/^[\x21-\x7e]+$/.test(secret)) {
-    refuse(new ApiError(401, secret ? "It has characters that no key has." : "Nothing was entered."));
+    refuse(
+      new ApiError(401, secret ? "It has characters that no key has." : "Nothing was entered."),
+    );
     $("gate-key").focus();
     return;
   }
@@ -111,32 +116,54 @@ function showHealth({ value }) {
   const state = healthState(value.state);
   const mark = pill();
   mark.set(state);
-  const rows = [["Instance", value.instance], ["Version", value.version]];
-  $("about").replaceChildren(h("div", { class: "about-state" }, mark.node), ...rows.flatMap(([name, text]) => [h("dt", { text: name }), h("dd", { text, title: text })]));
+  const rows = [
+    ["Instance", value.instance],
+    ["Version", value.version],
+  ];
+  $("about").replaceChildren(
+    h("div", { class: "about-state" }, mark.node),
+    ...rows.flatMap(([name, text]) => [h("dt", { text: name }), h("dd", { text, title: text })]),
+  );
   const faulty = (value.components ?? []).filter((part) => part.state !== "HEALTH_STATE_OK");
   notice(state, faulty);
 }
 
 function notice(state, faulty) {
   const well = state.kind === "ok" || !faulty.length;
-  const text = faulty.map((part) => `${part.name}${part.detail ? ` (${part.detail})` : ""}`).join(", ");
+  const text = faulty
+    .map((part) => `${part.name}${part.detail ? ` (${part.detail})` : ""}`)
+    .join(", ");
   const before = $("notice").firstChild;
   if (well) $("notice").replaceChildren();
   else if (before?.dataset.text !== text) {
-    $("notice").replaceChildren(h("p", { class: "notice", "data-kind": state.kind, "data-text": text, role: "status" }, icon(`s-${state.kind}`, "mark"), h("b", { text: `${state.text}: ` }), text));
+    $("notice").replaceChildren(
+      h(
+        "p",
+        { class: "notice", "data-kind": state.kind, "data-text": text, role: "status" },
+        icon(`s-${state.kind}`, "mark"),
+        h("b", { text: `${state.text}: ` }),
+        text,
+      ),
+    );
   }
 }
 
-function showLine() {
+function lineState() {
+  if (line.paused) return { kind: "idle", text: "Paused" };
   const trouble = line.trouble();
-  const fresh = line.freshAt();
-  const state = line.paused
-    ? { kind: "idle", text: "Paused" }
-    : trouble && trouble.error.status === 0
-      ? { kind: "bad", text: `No answer · again in ${span(Math.max(0, (trouble.nextAt - Date.now()) / 1000))}` }
-      : { kind: "ok", text: fresh ? `Live · ${ago(new Date(fresh).toISOString())}` : "Connecting" };
-  livePill.set(state);
+  if (!trouble) {
+    const fresh = line.freshAt();
+    return {
+      kind: "ok",
+      text: fresh ? `Live · ${ago(new Date(fresh).toISOString())}` : "Connecting",
+    };
+  }
+  const again = `again in ${span(Math.max(0, (trouble.nextAt - Date.now()) / 1000))}`;
+  if (trouble.error.status === 0) return { kind: "bad", text: `No answer · ${again}` };
+  return { kind: "warn", text: `Not all is up to date · ${again}`, title: trouble.error.message };
 }
+
+const showLine = () => livePill.set(lineState());
 
 const livePill = pill();
 
@@ -153,7 +180,12 @@ function togglePause() {
 
 function showInstances() {
   const names = instances.names();
-  keyed($("instance"), names, (name) => name, (name) => ({ node: h("option", { value: name, text: name }) }));
+  keyed(
+    $("instance"),
+    names,
+    (name) => name,
+    (name) => ({ node: h("option", { value: name, text: name }) }),
+  );
   $("instance").value = instances.chosen;
   $("instances").hidden = names.length < 2;
 }

@@ -5,21 +5,52 @@ import { h, keyed, setAttribute, setText, s } from "./dom.js";
 
 /** A titled section. `action` is a node at the title's end. */
 export function card(title, { className = "", action = null, note = "" } = {}, ...body) {
-  const head = h("div", { class: "card-head" }, h("h2", { text: title }), note ? h("span", { class: "quiet small", text: note }) : null, action);
+  const head = h(
+    "div",
+    { class: "card-head" },
+    h("h2", { text: title }),
+    note ? h("span", { class: "quiet small", text: note }) : null,
+    action,
+  );
   return h("section", { class: `card ${className}`, "aria-label": title }, head, ...body);
 }
 
 /** What is shown where there is nothing. */
 export function empty(title, text, ...more) {
-  const mark = s("svg", { class: "empty-mark", viewBox: "0 0 48 24", "aria-hidden": "true" }, s("path", { d: "M2 12h10M12 12c10 0 8-8 18-8h6M12 12h24M12 12c10 0 8 8 18 8h6" }));
-  return h("div", { class: "empty" }, mark, h("p", { class: "empty-title", text: title }), h("p", { class: "quiet", text }), ...more);
+  const mark = s(
+    "svg",
+    { class: "empty-mark", viewBox: "0 0 48 24", "aria-hidden": "true" },
+    s("path", { d: "M2 12h10M12 12c10 0 8-8 18-8h6M12 12h24M12 12c10 0 8 8 18 8h6" }),
+  );
+  return h(
+    "div",
+    { class: "empty" },
+    mark,
+    h("p", { class: "empty-title", text: title }),
+    h("p", { class: "quiet", text }),
+    ...more,
+  );
 }
 
 /** A failure in the place where the figures would be. */
 export function failure(error, retry) {
-  const again = h("button", { class: "button small", type: "button", text: "Try again", on: { click: retry } });
-  const id = error.requestId ? h("p", { class: "quiet small" }, "Request ", h("code", { text: error.requestId })) : null;
-  return h("div", { class: "failure" }, h("p", { class: "failure-title", text: "This could not be loaded." }), h("p", { text: error.message }), id, again);
+  const again = h("button", {
+    class: "button small",
+    type: "button",
+    text: "Try again",
+    on: { click: retry },
+  });
+  const id = error.requestId
+    ? h("p", { class: "quiet small" }, "Request ", h("code", { text: error.requestId }))
+    : null;
+  return h(
+    "div",
+    { class: "failure" },
+    h("p", { class: "failure-title", text: "This could not be loaded." }),
+    h("p", { text: error.message }),
+    id,
+    again,
+  );
 }
 
 /** Bars in place of text that is still to come. */
@@ -49,7 +80,10 @@ export function fed(feed, lines, content, update) {
       if (feed.error) setText(note, `Not up to date: ${feed.error.message}`);
       update(feed.value);
     } else if (feed.error) {
-      show("failure", failure(feed.error, () => feed.again()));
+      show(
+        "failure",
+        failure(feed.error, () => feed.again()),
+      );
     }
   });
   return { node, leave };
@@ -60,10 +94,22 @@ export function fed(feed, lines, content, update) {
  * cells of more than text. Returns `{node, update(items)}`.
  */
 export function table({ caption, columns, keyOf, none }) {
-  const heads = columns.map((column) => h("th", { scope: "col", class: column.className ?? "", text: column.head }));
+  const heads = columns.map((column) =>
+    h("th", { scope: "col", class: column.className ?? "", text: column.head }),
+  );
   const body = h("tbody");
-  const grid = h("table", {}, h("caption", { class: "sr", text: caption }), h("thead", {}, h("tr", {}, ...heads)), body);
-  const scroller = h("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": caption }, grid);
+  const grid = h(
+    "table",
+    {},
+    h("caption", { class: "sr", text: caption }),
+    h("thead", {}, h("tr", {}, ...heads)),
+    body,
+  );
+  const scroller = h(
+    "div",
+    { class: "scroller", tabindex: "0", role: "region", "aria-label": caption },
+    grid,
+  );
   const node = h("div", {}, scroller, none);
   return {
     node,
@@ -78,7 +124,11 @@ export function table({ caption, columns, keyOf, none }) {
 function row(columns) {
   const cells = columns.map((column, index) => {
     const part = column.make?.();
-    const cell = h(index ? "td" : "th", { class: column.className ?? "", scope: index ? null : "row", "data-head": column.head }, part?.node ?? null);
+    const cell = h(
+      index ? "td" : "th",
+      { class: column.className ?? "", scope: index ? null : "row", "data-head": column.head },
+      part?.node ?? null,
+    );
     return { cell, part, column };
   });
   return {
@@ -131,7 +181,13 @@ export function targetName() {
   const provider = h("span", { class: "quiet" });
   const model = h("span", { class: "strong" });
   return {
-    node: h("span", { class: "target-name" }, provider, h("span", { class: "slash", text: "/" }), model),
+    node: h(
+      "span",
+      { class: "target-name" },
+      provider,
+      h("span", { class: "slash", text: "/" }),
+      model,
+    ),
     set(item) {
       setText(provider, item.provider);
       setText(model, item.model);

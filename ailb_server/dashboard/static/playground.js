@@ -7,10 +7,20 @@ import { card } from "./parts.js";
 import { answer } from "./playground_answer.js";
 import { Run } from "./playground_run.js";
 
+const COPY = "Copy as curl";
+const COPIED_MS = 1500;
 const FIRST_MESSAGE = "Say hello, and tell me in two sentences what a load balancer does.";
 
 /** What is written into the form; it outlasts a change of view, not of the page. */
-export const draft = { model: "", system: "", user: FIRST_MESSAGE, temperature: "", max: "", session: "", collection: "" };
+export const draft = {
+  model: "",
+  system: "",
+  user: FIRST_MESSAGE,
+  temperature: "",
+  max: "",
+  session: "",
+  collection: "",
+};
 
 function field(label, control, hint = "") {
   const told = hint ? h("span", { class: "hint", text: hint, id: `${control.id}-hint` }) : null;
@@ -21,7 +31,8 @@ function field(label, control, hint = "") {
 function control(tag, name, props = {}) {
   const node = h(tag, { id: `play-${name}`, name, ...props });
   if (tag !== "select") node.value = draft[name];
-  for (const event of ["input", "change"]) node.addEventListener(event, () => (draft[name] = node.value));
+  for (const event of ["input", "change"])
+    node.addEventListener(event, () => (draft[name] = node.value));
   return node;
 }
 
@@ -41,16 +52,38 @@ function controls() {
     model: control("select", "model"),
     system: control("textarea", "system", { rows: 2, placeholder: "You are …" }),
     user: control("textarea", "user", { rows: 6, required: true }),
-    temperature: control("input", "temperature", { type: "number", min: 0, max: 2, step: 0.1, placeholder: "default", inputmode: "decimal" }),
-    max: control("input", "max", { type: "number", min: 1, step: 1, placeholder: "default", inputmode: "numeric" }),
-    session: control("input", "session", { type: "text", maxlength: 256, autocomplete: "off", spellcheck: "false", placeholder: "none" }),
+    temperature: control("input", "temperature", {
+      type: "number",
+      min: 0,
+      max: 2,
+      step: 0.1,
+      placeholder: "default",
+      inputmode: "decimal",
+    }),
+    max: control("input", "max", {
+      type: "number",
+      min: 1,
+      step: 1,
+      placeholder: "default",
+      inputmode: "numeric",
+    }),
+    session: control("input", "session", {
+      type: "text",
+      maxlength: 256,
+      autocomplete: "off",
+      spellcheck: "false",
+      placeholder: "none",
+    }),
     collection: control("select", "collection"),
   };
 }
 
 /** The request's body, without what was left empty. */
 export function bodyOf({ model, system, user, temperature, max, session, collection }) {
-  const messages = [...(system.trim() ? [{ role: "system", content: system }] : []), { role: "user", content: user }];
+  const messages = [
+    ...(system.trim() ? [{ role: "system", content: system }] : []),
+    { role: "user", content: user },
+  ];
   const body = { model, messages, stream: true, stream_options: { include_usage: true } };
   if (temperature !== "") body.temperature = Number(temperature);
   if (max !== "") body.max_tokens = Number(max);
@@ -63,55 +96,79 @@ export function bodyOf({ model, system, user, temperature, max, session, collect
 function curl(body) {
   const quoted = `'${JSON.stringify(body).replaceAll("'", `'\\''`)}'`;
   const header = key.get() ? `-H "authorization: Bearer $AILB_API_KEY" ` : "";
-  return `curl -N ${new URL("v1/chat/completions", new URL("..", import.meta.url))} ${header}-H 'content-type: application/json' -d ${quoted}`;
+  const address = new URL("../v1/chat/completions", import.meta.url);
+  return `curl -N ${address} ${header}-H 'content-type: application/json' -d ${quoted}`;
 }
 
-function form(fields, shown) {
-  const send = h("button", { class: "button primary", type: "submit" }, "Send ", h("kbd", { text: "Ctrl Enter" }));
-  const stop = h("button", { class: "button danger", type: "button", hidden: true }, "Stop ", h("kbd", { text: "Esc" }));
-  const copy = h("button", { class: "button ghost", type: "button", text: "Copy as curl" });
+function button(kind, type, text, hint) {
+  return h("button", { class: `button ${kind}`, type }, `${text} `, h("kbd", { text: hint }));
+}
+
+function copyButton() {
+  const copy = h("button", { class: "button ghost", type: "button", text: COPY });
   copy.addEventListener("click", async () => {
-    const done = await navigator.clipboard?.writeText(curl(bodyOf(draft))).then(() => true, () => false);
+    const written = navigator.clipboard?.writeText(curl(bodyOf(draft)));
+    // Without a secure context there is no clipboard.
+    const done = await Promise.resolve(written).then(
+      () => Boolean(written),
+      () => false,
+    );
     setText(copy, done ? "Copied" : "Not allowed here");
-    setTimeout(() => setText(copy, "Copy as curl"), 1500);
+    setTimeout(() => setText(copy, COPY), COPIED_MS);
   });
-  const node = h(
+  return copy;
+}
+
+function requestForm(fields, ...buttons) {
+  const numbers = [field("Temperature", fields.temperature), field("Most tokens", fields.max)];
+  const context = [
+    field("Session", fields.session, "remembers the conversation"),
+    field("Collection", fields.collection, "passages as context"),
+  ];
+  return h(
     "form",
     { class: "play-form", "aria-label": "Request" },
     field("Model", fields.model),
     field("System", fields.system),
     field("Message", fields.user),
-    h("div", { class: "pair" }, field("Temperature", fields.temperature), field("Most tokens", fields.max)),
-    h("div", { class: "pair" }, field("Session", fields.session, "remembers the conversation"), field("Collection", fields.collection, "passages as context")),
-    h("div", { class: "buttons" }, send, stop, copy),
+    h("div", { class: "pair" }, ...numbers),
+    h("div", { class: "pair" }, ...context),
+    h("div", { class: "buttons" }, ...buttons),
   );
+}
+
+function form(fields, shown) {
+  const send = button("primary", "submit", "Send", "Ctrl Enter");
+  const stop = button("danger", "button", "Stop", "Esc");
+  const node = requestForm(fields, send, stop, copyButton());
   const run = new Run(shown, (running) => {
     send.hidden = running;
     stop.hidden = !running;
     if (running) stop.focus();
     else if (document.activeElement === document.body) send.focus();
   });
+  stop.hidden = true;
   const start = (event) => {
-    event?.preventDefault();
-    if (run.running) return;
-    if (!node.reportValidity()) return;
-    run.start(bodyOf(draft));
+    event.preventDefault();
+    if (!run.running && node.reportValidity()) run.start(bodyOf(draft));
   };
   node.addEventListener("submit", start);
-  stop.addEventListener("click", () => run.stop());
   node.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) start(event);
   });
+  stop.addEventListener("click", () => run.stop());
   return { node, run };
 }
 
 export const playground = {
   title: "Playground",
-  subtitle: "One request through the whole gateway, streamed. It counts and costs as any other does.",
+  subtitle:
+    "One request through the whole gateway, streamed. It counts and costs as any other does.",
   mount() {
     const fields = controls();
     const shown = answer();
     const { node: request, run } = form(fields, shown);
+    offer(fields.collection, [""], "");
     const leaves = [
       feeds.models.watch(({ value }) => {
         if (!value) return;
@@ -119,12 +176,22 @@ export const playground = {
         if (!names.includes(draft.model)) draft.model = names[0] ?? "";
         offer(fields.model, names, draft.model);
       }),
-      feeds.collections.watch(({ value }) => offer(fields.collection, ["", ...(value?.collections ?? []).map((each) => each.name)], draft.collection)),
+      feeds.collections.watch(({ value }) =>
+        offer(
+          fields.collection,
+          ["", ...(value?.collections ?? []).map((each) => each.name)],
+          draft.collection,
+        ),
+      ),
     ];
-    offer(fields.collection, [""], "");
     const escape = (event) => event.key === "Escape" && run.running && run.stop();
     document.addEventListener("keydown", escape);
-    const node = h("div", { class: "play" }, card("Request", {}, request), card("Answer", { className: "play-answer", action: shown.state }, shown.node));
+    const node = h(
+      "div",
+      { class: "play" },
+      card("Request", {}, request),
+      card("Answer", { className: "play-answer", action: shown.state }, shown.node),
+    );
     const leave = () => {
       document.removeEventListener("keydown", escape);
       run.stop();

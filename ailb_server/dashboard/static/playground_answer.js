@@ -15,7 +15,11 @@ function facts() {
     return h("div", {}, h("dt", { text: name }), value);
   };
   const names = ["First token", "Total", "Tokens in", "Tokens out", "Tokens/s", "Cost"];
-  return { node: h("dl", { class: "play-facts" }, ...names.map(cell)), set: (name, text) => setText(values.get(name), text), clear: () => values.forEach((value) => setText(value, DASH)) };
+  return {
+    node: h("dl", { class: "play-facts" }, ...names.map(cell)),
+    set: (name, text) => setText(values.get(name), text),
+    clear: () => values.forEach((value) => setText(value, DASH)),
+  };
 }
 
 /** Text that grows: written once a frame, however fast it comes. */
@@ -52,13 +56,26 @@ function growing(node, scroller) {
 
 function headerList() {
   const list = h("dl", { class: "facts" });
-  const node = h("details", { class: "play-headers", open: true, hidden: true }, h("summary", { text: "What the gateway told" }), list);
+  const node = h(
+    "details",
+    { class: "play-headers", open: true, hidden: true },
+    h("summary", { text: "What the gateway told" }),
+    list,
+  );
   return {
     node,
     clear: () => (node.hidden = true),
     set(headers, status) {
-      const told = [["status", String(status)], ...[...headers].filter(([name]) => HEADERS.test(name))];
-      list.replaceChildren(...told.flatMap(([name, value]) => [h("dt", {}, h("code", { text: name })), h("dd", { text: value })]));
+      const told = [
+        ["status", String(status)],
+        ...[...headers].filter(([name]) => HEADERS.test(name)),
+      ];
+      list.replaceChildren(
+        ...told.flatMap(([name, value]) => [
+          h("dt", {}, h("code", { text: name })),
+          h("dd", { text: value }),
+        ]),
+      );
       node.hidden = false;
     },
   };
@@ -71,59 +88,90 @@ function problem(error) {
     error.requestId ? `request ${error.requestId}` : "",
     error.retryAfter ? `try again in ${error.retryAfter} s` : "",
   ];
-  return h("div", { class: "failure" }, h("p", { class: "failure-title", text: error.message }), h("p", { class: "quiet small", text: more.filter(Boolean).join(" · ") }));
+  return h(
+    "div",
+    { class: "failure" },
+    h("p", { class: "failure-title", text: error.message }),
+    h("p", { class: "quiet small", text: more.filter(Boolean).join(" · ") }),
+  );
+}
+
+/** Where the answer's words go. */
+function output() {
+  const none = empty(
+    "No answer yet",
+    "Write a message and send it. Tokens appear here as they come.",
+  );
+  const thoughts = h("p", { class: "play-text" });
+  const thinking = h(
+    "details",
+    { class: "play-thoughts" },
+    h("summary", { text: "Reasoning" }),
+    thoughts,
+  );
+  const text = h("p", { class: "play-text", "data-part": "text" });
+  const calls = h("pre", { class: "play-calls" });
+  const role = { role: "log", "aria-live": "polite", "aria-label": "Answer", tabindex: "0" };
+  const node = h("div", { class: "play-output", ...role }, none, thinking, text, calls);
+  const growths = [growing(text, node), growing(thoughts, node)];
+  const hide = () => {
+    for (const part of [thinking, calls]) part.hidden = true;
+  };
+  hide();
+  return {
+    node,
+    begin() {
+      none.hidden = true;
+      hide();
+      calls.replaceChildren();
+      for (const growth of growths) growth.clear();
+      node.setAttribute("aria-busy", "true");
+    },
+    add(words, thought, called) {
+      growths[0].add(words);
+      growths[1].add(thought);
+      if (thought) thinking.hidden = false;
+      if (!called) return;
+      calls.hidden = false;
+      calls.append(`${called}\n`);
+    },
+    end() {
+      for (const growth of growths) growth.flush();
+      node.setAttribute("aria-busy", "false");
+    },
+  };
 }
 
 /** Everything that is seen of an answer; the methods are `Run`'s to call. */
 export function answer() {
   const mark = pill();
   mark.set({ kind: "idle", text: "Ready" });
-  const none = empty("No answer yet", "Write a message and send it. Tokens appear here as they come.");
-  const thoughts = h("p", { class: "play-text" });
-  const thinking = h("details", { class: "play-thoughts", hidden: true }, h("summary", { text: "Reasoning" }), thoughts);
-  const text = h("p", { class: "play-text", "data-part": "text" });
-  const calls = h("pre", { class: "play-calls", hidden: true });
+  const [words, told, headers] = [output(), facts(), headerList()];
   const trouble = h("div", { role: "alert" });
-  const output = h("div", { class: "play-output", role: "log", "aria-live": "polite", "aria-label": "Answer", tabindex: "0" }, none, thinking, text, calls);
-  const told = facts();
-  const headers = headerList();
-  const growingText = growing(text, output);
-  const growingThoughts = growing(thoughts, output);
-  const figures = (run) => showFigures(told, run);
-  const over = (kind, words) => {
-    growingText.flush();
-    growingThoughts.flush();
-    output.setAttribute("aria-busy", "false");
-    mark.set({ kind, text: words });
+  const over = (kind, text) => {
+    words.end();
+    mark.set({ kind, text });
   };
   return {
-    node: h("div", { class: "play-body" }, told.node, output, trouble, headers.node),
+    node: h("div", { class: "play-body" }, told.node, words.node, trouble, headers.node),
     state: mark.node,
-    figures,
     began() {
-      for (const part of [growingText, growingThoughts, told, headers]) part.clear();
-      for (const node of [none, thinking, calls]) node.hidden = true;
-      calls.replaceChildren();
+      for (const part of [told, headers]) part.clear();
+      words.begin();
       trouble.replaceChildren();
-      output.setAttribute("aria-busy", "true");
       mark.set({ kind: "idle", text: "Waiting for the first token" });
     },
     headers: (all, status) => headers.set(all, status),
-    piece(words, thought, called) {
-      if (words || thought || called) mark.set({ kind: "ok", text: "Streaming" });
-      growingText.add(words);
-      growingThoughts.add(thought);
-      if (thought) thinking.hidden = false;
-      if (called) {
-        calls.hidden = false;
-        calls.append(`${called}\n`);
-      }
+    piece(text, thought, called) {
+      if (text || thought || called) mark.set({ kind: "ok", text: "Streaming" });
+      words.add(text, thought, called);
     },
     ended: (how) => (how === "ok" ? over("ok", "Complete") : over("warn", "Stopped by you")),
     failed(error) {
       over("bad", "Failed");
       trouble.replaceChildren(problem(error));
     },
+    figures: (run) => showFigures(told, run),
     cost: (total) => showCost(told, total),
   };
 }

@@ -28,7 +28,15 @@ export class Run {
 
   async start(body) {
     const abort = (this.#abort = new AbortController());
-    const facts = { began: performance.now(), first: null, ended: null, usage: null, pieces: 0, requestId: "", at: null };
+    const facts = {
+      began: performance.now(),
+      first: null,
+      ended: null,
+      usage: null,
+      pieces: 0,
+      requestId: "",
+      at: null,
+    };
     this.#shown.began();
     this.#changed(true);
     announce("The request is sent.");
@@ -75,7 +83,10 @@ export class Run {
   /** The ledger has the request's row within two seconds of its end. */
   async #cost(facts) {
     const hour = new Date(Date.parse(facts.at ?? "") - 3600000);
-    const query = { request_id: facts.requestId, start_time: Number.isNaN(hour.getTime()) ? undefined : hour.toISOString() };
+    const query = {
+      request_id: facts.requestId,
+      start_time: Number.isNaN(hour.getTime()) ? undefined : hour.toISOString(),
+    };
     for (let tried = 0; tried < LEDGER_TRIES; tried += 1) {
       const told = await get("admin/v1/usage", { query }).catch(() => null);
       if (this.running) return;

@@ -1,6 +1,6 @@
 // Spend: what requests used and cost, by day, model and key.
 
-import { timeline } from "./charts.js";
+import { Timeline } from "./charts.js";
 import { h, setText } from "./dom.js";
 import { feeds, period } from "./feeds.js";
 import { count, counted, day, duration, money, price } from "./format.js";
@@ -14,9 +14,14 @@ const PERIODS = [
   ["days30", "30 days", () => daysAgo(29)],
 ];
 
-const daysAgo = (days) => `${new Date(Date.now() - days * DAY_MS).toISOString().slice(0, 10)}T00:00:00Z`;
+const daysAgo = (days) =>
+  `${new Date(Date.now() - days * DAY_MS).toISOString().slice(0, 10)}T00:00:00Z`;
 const tokens = (sum) => sum.prompt_tokens + sum.completion_tokens;
-const nothing = () => empty("Nothing was used yet", "Every chat, completion and embedding is counted here within two seconds.");
+const nothing = () =>
+  empty(
+    "Nothing was used yet",
+    "Every chat, completion and embedding is counted here within two seconds.",
+  );
 
 /** Sums as bars: of the cost, or of tokens where nothing cost anything. */
 function bars(label, naming) {
@@ -26,7 +31,13 @@ function bars(label, naming) {
     update(usage, more = () => ({})) {
       const value = usage.total.cost_usd > 0 ? (sum) => sum.cost_usd : tokens;
       const top = Math.max(...usage.sums.map(value), 1e-12);
-      const rows = usage.sums.map((sum) => ({ ...naming(sum), shown: money(sum.cost_usd), share: value(sum) / top, detail: detail(sum), ...more(sum) }));
+      const rows = usage.sums.map((sum) => ({
+        ...naming(sum),
+        shown: money(sum.cost_usd),
+        share: value(sum) / top,
+        detail: detail(sum),
+        ...more(sum),
+      }));
       list.update(rows);
     },
   };
@@ -39,28 +50,50 @@ function detail(sum) {
 }
 
 export function modelBars() {
-  return bars("Spend by model", (sum) => ({ key: `${sum.provider}\n${sum.model}`, label: sum.provider ? `${sum.provider}/${sum.model}` : `${sum.model || "unknown"} (nobody answered)` }));
+  return bars("Spend by model", (sum) => ({
+    key: `${sum.provider}\n${sum.model}`,
+    label: sum.provider
+      ? `${sum.provider}/${sum.model}`
+      : `${sum.model || "unknown"} (nobody answered)`,
+  }));
 }
 
 /** Keys, with what is left of a monthly budget where the period is the month. */
 function keyBars() {
-  const list = bars("Spend by key", (sum) => ({ key: `${sum.key_id ?? 0}\n${sum.tenant}`, label: keyName(sum) }));
+  const list = bars("Spend by key", (sum) => ({
+    key: `${sum.key_id ?? 0}\n${sum.tenant}`,
+    label: keyName(sum),
+  }));
   return {
     node: list.node,
     update(usage, keys) {
-      const budgets = new Map((keys?.api_keys ?? []).map((key) => [key.id, key.limits?.monthly_budget_usd]));
-      list.update(usage, (sum) => (period.id === "month" ? budgeted(sum, budgets.get(sum.key_id)) : {}));
+      const budgets = new Map(
+        (keys?.api_keys ?? []).map((key) => [key.id, key.limits?.monthly_budget_usd]),
+      );
+      list.update(usage, (sum) =>
+        period.id === "month" ? budgeted(sum, budgets.get(sum.key_id)) : {},
+      );
     },
   };
 }
 
-const keyName = (sum) => (sum.key_id === undefined ? (sum.tenant ? "without a key" : "AILB itself") : sum.key_name || `key ${sum.key_id}`) + (sum.tenant ? ` · ${sum.tenant}` : "");
+const keyName = (sum) =>
+  (sum.key_id === undefined
+    ? sum.tenant
+      ? "without a key"
+      : "AILB itself"
+    : sum.key_name || `key ${sum.key_id}`) + (sum.tenant ? ` · ${sum.tenant}` : "");
 
 function budgeted(sum, budget) {
   if (!budget) return {};
   const share = sum.cost_usd / budget;
   const kind = share >= 1 ? "bad" : share >= 0.8 ? "warn" : "ok";
-  return { share, kind, shown: `${money(sum.cost_usd)} of ${price(budget)}`, detail: `${detail(sum)} · ${Math.round(share * 100)}% of its budget` };
+  return {
+    share,
+    kind,
+    shown: `${money(sum.cost_usd)} of ${price(budget)}`,
+    detail: `${detail(sum)} · ${Math.round(share * 100)}% of its budget`,
+  };
 }
 
 function figure(label) {
@@ -76,20 +109,43 @@ function figure(label) {
 }
 
 function figures() {
-  const parts = { cost: figure("Cost"), requests: figure("Requests"), tokens: figure("Tokens"), latency: figure("Latency, mean") };
+  const parts = {
+    cost: figure("Cost"),
+    requests: figure("Requests"),
+    tokens: figure("Tokens"),
+    latency: figure("Latency, mean"),
+  };
   return {
-    node: h("section", { class: "tiles", "aria-label": "Totals" }, ...Object.values(parts).map((part) => part.node)),
+    node: h(
+      "section",
+      { class: "tiles", "aria-label": "Totals" },
+      ...Object.values(parts).map((part) => part.node),
+    ),
     update({ total }) {
-      parts.cost.set(money(total.cost_usd), total.unpriced_requests ? `${counted(total.unpriced_requests, "request")} had no price` : "every request had a price");
-      parts.requests.set(count(total.requests), `${count(total.failed_requests)} failed, ${count(total.cancelled_requests)} left by the caller`);
-      parts.tokens.set(count(tokens(total)), `${count(total.prompt_tokens)} in (${count(total.cached_tokens)} cached), ${count(total.completion_tokens)} out`);
-      parts.latency.set(duration(total.avg_latency_ms), `first token ${duration(total.avg_first_token_ms)}`);
+      parts.cost.set(
+        money(total.cost_usd),
+        total.unpriced_requests
+          ? `${counted(total.unpriced_requests, "request")} had no price`
+          : "every request had a price",
+      );
+      parts.requests.set(
+        count(total.requests),
+        `${count(total.failed_requests)} failed, ${count(total.cancelled_requests)} left by the caller`,
+      );
+      parts.tokens.set(
+        count(tokens(total)),
+        `${count(total.prompt_tokens)} in (${count(total.cached_tokens)} cached), ${count(total.completion_tokens)} out`,
+      );
+      parts.latency.set(
+        duration(total.avg_latency_ms),
+        `first token ${duration(total.avg_first_token_ms)}`,
+      );
     },
   };
 }
 
 function dayChart() {
-  return timeline({
+  return new Timeline({
     label: "Spend by day",
     kind: "bars",
     series: [{ className: "bar-ok", value: (sum) => sum.value }],
@@ -97,7 +153,11 @@ function dayChart() {
     least: 0.000001,
     from: null,
     to: "today",
-    tell: (sum) => [["Cost", money(sum.cost_usd)], ["Requests", count(sum.requests)], ["Tokens", count(tokens(sum))]],
+    tell: (sum) => [
+      ["Cost", money(sum.cost_usd)],
+      ["Requests", count(sum.requests)],
+      ["Tokens", count(tokens(sum))],
+    ],
   });
 }
 
@@ -109,7 +169,12 @@ function days(usage) {
   const all = [];
   for (let at = Date.parse(first); at <= Date.parse(today); at += DAY_MS) {
     const name = new Date(at).toISOString().slice(0, 10);
-    const sum = sums.get(name) ?? { cost_usd: 0, requests: 0, prompt_tokens: 0, completion_tokens: 0 };
+    const sum = sums.get(name) ?? {
+      cost_usd: 0,
+      requests: 0,
+      prompt_tokens: 0,
+      completion_tokens: 0,
+    };
     all.push({ ...sum, value: sum.cost_usd, label: day(name) });
   }
   return all;
@@ -120,8 +185,26 @@ function chooser() {
     Object.assign(period, { id, start });
     for (const feed of [feeds.byDay, feeds.byModel, feeds.byKey]) feed.again();
   };
-  const options = PERIODS.map(([id, label, start]) => h("label", {}, h("input", { type: "radio", name: "period", value: id, checked: id === period.id, on: { change: () => choose(id, start) } }), h("span", { text: label })));
-  return h("fieldset", { class: "segments" }, h("legend", { class: "sr", text: "Period" }), ...options);
+  const options = PERIODS.map(([id, label, start]) =>
+    h(
+      "label",
+      {},
+      h("input", {
+        type: "radio",
+        name: "period",
+        value: id,
+        checked: id === period.id,
+        on: { change: () => choose(id, start) },
+      }),
+      h("span", { text: label }),
+    ),
+  );
+  return h(
+    "fieldset",
+    { class: "segments" },
+    h("legend", { class: "sr", text: "Period" }),
+    ...options,
+  );
 }
 
 export const spend = {
@@ -141,9 +224,21 @@ export const spend = {
       fed(feeds.byModel, 6, models.node, (usage) => models.update(usage)),
       fed(feeds.byKey, 6, keys.node, (usage) => keys.update(usage, feeds.keys.value)),
     ];
-    const leave = feeds.keys.watch(() => feeds.byKey.value && keys.update(feeds.byKey.value, feeds.keys.value));
+    const leave = feeds.keys.watch(
+      () => feeds.byKey.value && keys.update(feeds.byKey.value, feeds.keys.value),
+    );
     const [byDay, byModel, byKey] = parts.map((part) => part.node);
-    const node = h("div", { class: "stack" }, chooser(), totals.node, card("By day", {}, byDay), h("div", { class: "columns" }, card("By model", {}, byModel), card("By key", {}, byKey)));
-    return { node, leave: () => [leave, ...parts.map((part) => part.leave)].forEach((each) => each()) };
+    const node = h(
+      "div",
+      { class: "stack" },
+      chooser(),
+      totals.node,
+      card("By day", {}, byDay),
+      h("div", { class: "columns" }, card("By model", {}, byModel), card("By key", {}, byKey)),
+    );
+    return {
+      node,
+      leave: () => [leave, ...parts.map((part) => part.leave)].forEach((each) => each()),
+    };
   },
 };

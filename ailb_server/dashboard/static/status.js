@@ -29,15 +29,27 @@ export function targetState(target) {
   const left = target.ready_in_s > 0 ? ` · ${span(Math.ceil(target.ready_in_s))}` : "";
   switch (target.blocked_by) {
     case "credential":
-      return { kind: "bad", text: `Credential refused${left}`, title: "The provider refuses AILB's key for it." };
+      return {
+        kind: "bad",
+        text: `Credential refused${left}`,
+        title: "The provider refuses AILB's key for it.",
+      };
     case "open":
-      return { kind: "bad", text: `Open${left}`, title: "It failed too often and is left alone for a while." };
+      return {
+        kind: "bad",
+        text: `Open${left}`,
+        title: "It failed too often and is left alone for a while.",
+      };
     case "cooling":
       return { kind: "warn", text: `Cooling${left}`, title: "Its provider limits AILB's rate." };
     default:
   }
   if (target.blocked_by === "probing" || name(target.breaker_state) === "HALF_OPEN")
-    return { kind: "warn", text: "Half open", title: "It is tried again, by one request at a time." };
+    return {
+      kind: "warn",
+      text: "Half open",
+      title: "It is tried again, by one request at a time.",
+    };
   if (!target.total_requests) return { kind: "idle", text: "Not asked yet" };
   return { kind: "ok", text: "Closed", title: "The circuit is closed: it is asked." };
 }

@@ -49,5 +49,8 @@ export async function* events(stream) {
 }
 
 function failed(error, headers) {
-  return new ApiError(0, error.message ?? "The stream ended with an error.", { code: error.code ?? error.type, requestId: headers.get("x-request-id") });
+  return new ApiError(0, error.message ?? "The stream ended with an error.", {
+    code: error.code ?? error.type,
+    requestId: headers.get("x-request-id"),
+  });
 }

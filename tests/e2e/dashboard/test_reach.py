@@ -50,7 +50,7 @@ def test_the_keyboard_reaches_everything(page: Browser, locked: Stack) -> None:
     page.sees("#view", "by-keyboard")
     reached = [page.tab() for _ in range(8)]
     assert "auto" in reached
-    assert "Forget the key" in reached
+    assert "sign-out" in reached
     assert "Pause updates" in reached
     assert "Sessions" in reached
     page.until(lambda: page.tab() == "by-keyboard", "the session's name")
