@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from ailb_server.app.usage import journal_directory, open_usage
 from ailb_server.app.version import VERSION
 from ailb_server.demo.server import DemoServer
 from ailb_server.domain.audit import Actor
+from ailb_server.domain.health import PartHealth
 from ailb_server.domain.module import ConfigurationRefusedError
 from ailb_server.pipeline.metering import Metering
 from ailb_server.pipeline.record import ChatObserver, Observers
@@ -160,10 +161,7 @@ class Gateway:
             pricing=limits.pricing,
             observer=Observers((metering, usage.callers)),
         )
-        instance = Instance(settings.module_id, VERSION, self._is_draining)
-        health = HealthService(
-            instance, routing.catalogue, store.ping, (*context.health, usage.health)
-        )
+        health = self._health(routing, store, (*context.health, usage.health))
         messages = AnthropicService(pipeline, routing.counting)
         services = (
             *core_services(pipeline, messages, routing.catalogue, metrics, health, routing.stats),
@@ -177,6 +175,12 @@ class Gateway:
         bound = await self._serve(port, metrics, (*services, *module.services))
         module.begin(settings.host, bound, self._closing)
         return bound
+
+    def _health(
+        self, routing: OpenRouting, store: Store, parts: Sequence[Callable[[], PartHealth]]
+    ) -> HealthService:
+        instance = Instance(self._settings.module_id, VERSION, self._is_draining)
+        return HealthService(instance, routing.catalogue, store.ping, parts)
 
     def _module_parts(
         self,
