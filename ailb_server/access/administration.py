@@ -112,7 +112,7 @@ class KeyAdministration:
             raise _fault("name", f"must be 1 to {MAX_NAME} printable characters")
         _check_patterns("allowed_models", terms.allowed_models)
         _check_patterns("allowed_collections", terms.allowed_collections)
-        _check_limits(terms.limits)
+        check_limits(terms.limits)
         _check_notes(terms.metadata)
         if terms.expires_at is not None and terms.expires_at <= self.wall():
             raise _fault("expires_at", "must be in the future")
@@ -128,7 +128,8 @@ def _check_patterns(param: str, patterns: Sequence[str]) -> None:
         )
 
 
-def _check_limits(limits: KeyLimits) -> None:
+def check_limits(limits: KeyLimits) -> None:
+    """Raises InvalidRequestError for what cannot be a limit of a key or tenant."""
     rates = {
         "requests_per_minute": limits.requests_per_minute,
         "tokens_per_minute": limits.tokens_per_minute,

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from ailb_server.domain.limits import Ask, Grant, Limit
 
 NEVER = float("-inf")
+# The most that is taken in advance is so small a part of the whole.
+_SLICE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,9 @@ class LeaseRules:
     What is unused for `idle_s` is given back. `ahead_s`: how long a slice should last.
     For `contended_s` after others asked for what is unused, nothing is kept that is not needed.
     `quiet_s`: how long after a refusal the next ones are refused without asking again. `recall_s`:
-    how long others may take to give back what they do not use.
+    how long others may take to give back what they do not use; shorter than `contended_s`, or they
+    might take some again before all have answered. `settle_s`: so long what ended elsewhere is
+    waited for, because it may be on its way to the store.
     """
 
     ttl_s: float = 15.0
@@ -28,9 +32,10 @@ class LeaseRules:
     watch_s: float = 1.0
     idle_s: float = 1.0
     ahead_s: float = 1.0
-    contended_s: float = 2.0
+    contended_s: float = 4.0
     quiet_s: float = 0.05
-    recall_s: float = 0.5
+    recall_s: float = 1.5
+    settle_s: float = 0.1
 
 
 @dataclass(slots=True, eq=False)
@@ -39,7 +44,8 @@ class Bucket:
     running requests use, and both together are what is held. `free` is negative after debts.
 
     `settled` is told as a sum that only this lease adds to: told twice it counts once. `spent` is
-    what the store last said was spent by all.
+    what the store last said was spent by all. `unheard`: the store told of a recall, and is to be
+    told that it was heard. `others`: instances that used this limit lately, beside this one.
     """
 
     limit: Limit
@@ -56,17 +62,22 @@ class Bucket:
     retry_at: float = NEVER
     refused_at: float = NEVER
     spent: int = 0
+    others: int = 0
+    unheard: bool = False
     _recorded: int = 0
     _taken: int = 0
     _rate: float = 0.0
     _asked_at: float = NEVER
     _told: int = 0
     _unsure: bool = False
+    _ended: bool = False
     _void: bool = True
     _quiet_until: float = NEVER
     _refused_least: int = 0
     _contended_until: float = NEVER
     _heard: int = 0
+    _since: int = 0
+    _recalled_at: float = NEVER
     _recall_until: float = NEVER
     _retry_s: float = 0.0
     _elsewhere: int = 0
@@ -83,16 +94,16 @@ class Bucket:
         self.free -= amount
         self._taken += amount
         self.used_at = now
-        if not self.limit.per_minute:
+        if not self.limit.rate:
             self.bound += amount
 
     def release(self, amount: int, used: int) -> None:
         """Ends a use: of what was taken, so much was used in truth. Of slots, nothing lasts."""
-        if not self.limit.per_minute:
+        if not self.limit.rate:
             self.bound -= amount
             self.settled += used
             self.free += amount - used
-            self._quiet_until = NEVER
+            self._quiet_until, self._ended = NEVER, True
             return
         # More than is on record as held, nobody may hold: what is beyond goes back to the store.
         kept = min(amount - used, max(0, self._recorded - self.free))
@@ -100,8 +111,12 @@ class Bucket:
         self.settled -= max(0, amount - used - kept)
 
     def change(self, limit: Limit) -> None:
-        """The limit was changed; what is held of it stays."""
+        """The limit was changed; what is held of it stays, of a rate no more than a slice."""
         self.limit, self._quiet_until = limit, NEVER
+        excess = self.free - max(1, limit.cap // _SLICE)
+        if limit.rate and excess > 0:
+            self.free -= excess
+            self.settled -= excess
 
     def refuses(self, amount: int, arrived: float, now: float) -> bool:
         """Whether the store has said that there is not so much: since the request's arrival, or a
@@ -127,7 +142,7 @@ class Bucket:
     @property
     def dirty(self) -> bool:
         """Whether something was settled that was not told."""
-        debts = bool(self.limit.per_minute) and self.free < 0
+        debts = bool(self.limit.rate) and self.free < 0
         return debts or self._unsure or self.settled != self._told
 
     def due(self, now: float) -> bool:
@@ -139,7 +154,8 @@ class Bucket:
 
     def ask(self, now: float) -> Ask:
         """What to tell the store now; `answered` or `failed` is to follow."""
-        self.asking, self._void = True, now >= self.void_at
+        self.asking, self._void, self.unheard = True, now >= self.void_at, False
+        self._ended = False
         self._measure(now)
         self._give_back(now)
         spare = max(0, self.free)
@@ -153,10 +169,11 @@ class Bucket:
             spare=spare,
             settled=self.settled,
             heard=self._heard,
+            since=self._since,
             least=least,
             need=need,
             want=max(need, self._wanted(now) - spare),
-            recall=now >= self._recall_until,
+            recall=self._recall_until == NEVER,
         )
 
     def answered(self, ask: Ask, grant: Grant, sent: float, now: float) -> None:
@@ -168,13 +185,19 @@ class Bucket:
         self._recorded = (ask.spare if grant.kept else 0) + grant.granted
         self.void_at = sent + self.rules.ttl_s - self.rules.margin_s
         self._elsewhere, self._left, self.spent = grant.elsewhere, grant.left, grant.spent
-        self._left_settled, self._left_at = ask.settled, sent
+        self._left_settled, self._left_at, self.others = ask.settled, sent, grant.others
         # Where there is nothing to be had in advance, it is not asked for at every request.
         self.low = self._wanted(now) // 2 if grant.granted > ask.need else 0
         if ask.least and not grant.granted:
             self._short(ask, grant, sent, now)
         else:
-            self._recall_until = NEVER
+            self._recall_until, self._since = NEVER, 0
+            if grant.granted:
+                self._quiet_until = NEVER
+        if grant.recalls > self._heard and not self.limit.rate:
+            # Who asks hears of recalls too: the announcement may be late, lost, or of before.
+            self.recalled(now, grant.recalls)
+            self.unheard = True
 
     def failed(self, now: float) -> None:
         """Nobody knows whether the store was told: it is told all of it again."""
@@ -186,13 +209,14 @@ class Bucket:
         """What may still be used, on any instance, as far as is known here."""
         left = float(self._left)
         if self._left_at > NEVER:
-            left += self.limit.per_minute * max(0.0, now - self._left_at) / 60
+            left += self.limit.rate * max(0.0, now - self._left_at) / self.limit.window_s
         # What is on its way back to the store is counted with what is there.
         return min(self.limit.cap, left + self.free - (self.settled - self._left_settled))
 
     def wait_s(self, amount: int, now: float) -> float:
         """When so much of a rate will be there, in seconds, as far as is known here."""
-        return max(0, amount - self.remaining(now)) * 60 / max(1, self.limit.per_minute)
+        limit = self.limit
+        return max(0, amount - self.remaining(now)) * limit.window_s / max(1, limit.rate)
 
     def _measure(self, now: float) -> None:
         passed = now - self._asked_at
@@ -208,38 +232,49 @@ class Bucket:
 
     def _give_back(self, now: float) -> None:
         """Debts of a rate are settled; what is void or unused is no longer held."""
-        rate = bool(self.limit.per_minute)
-        unused = self.free > 0 and not self._void and (self._idle(now) or self.contended(now))
-        # Those who wait here for no more than there is are about to use it.
-        unused = unused and not (self.waiting and min(self.waiting) <= self.free)
-        if rate and (self.free < 0 or unused):
-            self.settled -= self.free
-            self.free = 0
-        elif self.free < 0 or unused or self._void:
-            self.free = 0
+        rate = bool(self.limit.rate)
+        kept = self.free
+        if self.free < 0 or self._void:
+            kept = 0
+        elif self._idle(now) or self.contended(now):
+            kept = self._about_to_be_used()
+        if rate and not (self._void and self.free > 0):
+            self.settled -= self.free - kept
+        self.free = kept
+
+    def _about_to_be_used(self) -> int:
+        """By those who wait here for no more than there is."""
+        used = 0
+        for amount in self.waiting:
+            if used + amount <= self.free:
+                used += amount
+        return used
 
     def _wanted(self, now: float) -> int:
         """What would last for a while at the rate seen; a small part of the whole."""
         if self.contended(now) or (self._idle(now) and not self.waiting):
             return 0
         lasting = int(self._rate * self.rules.ahead_s) if self._rate else self.limit.cap // 32
-        return min(lasting, self.limit.cap // 16)
+        return min(lasting, self.limit.cap // _SLICE)
 
     def _short(self, ask: Ask, grant: Grant, sent: float, now: float) -> None:
-        if grant.unanswered:
-            if self._recall_until == NEVER:
-                self._recall_until, self._retry_s = now + self.rules.recall_s, 0.0025
-            if now < self._recall_until:
-                self._retry_s = min(2 * self._retry_s, 0.04)
-                self.retry_at = now + self._retry_s
-                return
-        self._recall_until = NEVER
-        self.refused_at, self._refused_least = sent, ask.least
+        if grant.unanswered and self._recall_until == NEVER:
+            self._recall_until, self._retry_s = now + self.rules.recall_s, 0.0025
+            self._recalled_at, self._since = sent, grant.recalls
+        settled = not grant.unanswered and now >= self._recalled_at + self.rules.settle_s
+        if now < self._recall_until and not settled:
+            self._retry_s = min(2 * self._retry_s, 0.04)
+            self.retry_at = now + self._retry_s
+            return
+        # What others answered to a recall says nothing to those who came after it.
+        self.refused_at = sent if self._recall_until == NEVER else self._recalled_at
+        self._recall_until, self._since = NEVER, 0
+        self._refused_least = ask.least
         quiet_s = self.rules.quiet_s
-        if self.limit.per_minute:
-            missing_s = (ask.least - grant.left) * 60 / self.limit.per_minute
+        if self.limit.rate:
+            missing_s = (ask.least - grant.left) * self.limit.window_s / self.limit.rate
             quiet_s = min(max(missing_s, quiet_s), 10 * quiet_s)
-        elif grant.elsewhere and grant.spent + ask.least <= self.limit.cap:
-            # Another instance may give some back at any moment.
+        elif self._ended or (grant.elsewhere and grant.spent + ask.least <= self.limit.cap):
+            # Another instance may give some back at any moment, and this one just did.
             quiet_s = 0.0
         self._quiet_until = now + quiet_s

@@ -90,6 +90,11 @@ class Leases:
         for batch in _cut(list(self._held), self.rules.batch):
             await self._exchange(batch)
 
+    @property
+    def away(self) -> bool:
+        """Whether the store is known not to answer."""
+        return self._down
+
     def bucket(self, limit: Limit) -> Bucket:
         """The bucket of a limit; a limit that was changed goes on with what is held of it."""
         name = limit.name
@@ -123,12 +128,19 @@ class Leases:
     async def acquire(self, charges: Charges) -> None:
         """Uses all of it, or nothing. Raises ShortageError, or StorageUnavailableError if the store
         does not answer in time and too little is at hand."""
+        await self.supplied(charges)
+        self._take(charges, self.clock())
+
+    async def supplied(self, charges: Charges) -> None:
+        """As `acquire`, but uses nothing yet: it is at hand until the caller awaits something."""
         arrived = self.clock()
         deadline = arrived + self.rules.wait_s
-        with _waiting(charges):
-            while not self.taken(charges):
+        with self._waiting(charges):
+            while True:
                 now = self.clock()
                 short = [(b, amount) for b, amount in charges if not b.has(amount, now)]
+                if not short:
+                    return
                 for bucket, amount in short:
                     if bucket.refuses(amount, arrived, now):
                         raise ShortageError(bucket, amount)
@@ -150,6 +162,8 @@ class Leases:
         self._held[bucket] = None
         if bucket.contended(self.clock()):
             self._ask(bucket)
+        if bucket.waiting:
+            self._answer()
 
     def look(self) -> None:
         """Asks for every lease that is due; forgets those that hold nothing."""
@@ -167,14 +181,11 @@ class Leases:
         batch = list(self._asked)[: self.rules.batch]
         for bucket in batch:
             del self._asked[bucket]
-        waiters, self._waiters = self._waiters, []
         try:
             if batch:
                 await self._exchange(batch)
         finally:
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+            self._answer()
 
     def _take(self, charges: Charges, now: float) -> None:
         for bucket, amount in charges:
@@ -190,8 +201,29 @@ class Leases:
             self._asked[bucket] = None
             self._wake.set()
 
+    @contextlib.contextmanager
+    def _waiting(self, charges: Charges) -> Iterator[None]:
+        wanted = [(bucket, amount) for bucket, amount in charges if amount]
+        for bucket, amount in wanted:
+            bucket.waiting.append(amount)
+        try:
+            yield
+        finally:
+            now = self.clock()
+            for bucket, amount in wanted:
+                bucket.waiting.remove(amount)
+                # What was kept for this one, others wait for.
+                if bucket.free > 0 and bucket.contended(now):
+                    self._ask(bucket)
+
+    def _answer(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
     async def _answered(self, wait_s: float) -> None:
-        """Returns after the next statement, or after `wait_s`."""
+        """Returns when there may be more: after a statement, or a request; or after `wait_s`."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         with contextlib.suppress(TimeoutError):
@@ -252,6 +284,8 @@ class Leases:
             if bucket.retry_at > now:
                 loop = asyncio.get_running_loop()
                 loop.call_later(bucket.retry_at - now, self._again, bucket)
+            if bucket.unheard:
+                self._ask(bucket)
 
     def _again(self, bucket: Bucket) -> None:
         bucket.retry_at = float("-inf")
@@ -263,18 +297,6 @@ class Leases:
             oldest = next(iter(self._buckets.values()))
             if oldest not in self._held:
                 del self._buckets[oldest.limit.name]
-
-
-@contextlib.contextmanager
-def _waiting(charges: Charges) -> Iterator[None]:
-    wanted = [(bucket, amount) for bucket, amount in charges if amount]
-    for bucket, amount in wanted:
-        bucket.waiting.append(amount)
-    try:
-        yield
-    finally:
-        for bucket, amount in wanted:
-            bucket.waiting.remove(amount)
 
 
 def _cut(buckets: Sequence[Bucket], size: int) -> Iterator[Sequence[Bucket]]:

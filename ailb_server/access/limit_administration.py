@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ailb_server.domain.audit import Actor
 from ailb_server.domain.errors import InvalidRequestError, NotFoundError
-from ailb_server.domain.rate_limit import RateLimit, TargetKind
+from ailb_server.domain.rate_limit import LimitTarget, RateLimit, TargetKind
 
 MAX_RATE = 1_000_000_000
 MAX_LIMITS = 1_000
@@ -20,24 +20,16 @@ MAX_KEY_ID = 2**31 - 1
 _LIMIT_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A target, taken apart."""
-
-    kind: TargetKind
-    name: str
-
-
 class RateLimitRecords(Protocol):
     """Where rate limits are kept; every change with its row in the audit log, and announced to
     every instance. Raises StorageUnavailableError."""
 
-    async def put(self, limit: RateLimit, target: Target, most: int, by: Actor) -> None:
+    async def put(self, limit: RateLimit, target: LimitTarget, most: int, by: Actor) -> None:
         """Makes or replaces it. Raises NotFoundError (no such key or tenant) and
         InvalidRequestError (several keys of the name; `most` limits are there already)."""
         ...
 
-    async def list(self, target: Target | None) -> Sequence[RateLimit]:
+    async def list(self, target: LimitTarget | None) -> Sequence[RateLimit]:
         """By target and id."""
         ...
 
@@ -80,17 +72,17 @@ class LimitAdministration:
             raise NotFoundError("There is no rate limit of this id.", param="limit_id")
 
 
-def target_of(text: str) -> Target:
+def target_of(text: str) -> LimitTarget:
     """Takes a target apart. Raises InvalidRequestError."""
     kind, colon, name = text.partition(":")
-    if kind not in TargetKind or (kind == TargetKind.GLOBAL) == bool(colon):
+    if kind not in set(TargetKind) or (kind == TargetKind.GLOBAL) == bool(colon):
         raise _fault(
             "target",
             "must be key:ID-or-name, tenant:NAME, provider:NAME, model:NAME, route:ID or global",
         )
     if colon and not (1 <= len(name) <= MAX_NAME and name.isprintable()):
         raise _fault("target", f"must name something, in at most {MAX_NAME} printable characters")
-    return Target(TargetKind(kind), name)
+    return LimitTarget(TargetKind(kind), name)
 
 
 def _check_rates(limit: RateLimit) -> None:

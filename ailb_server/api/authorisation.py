@@ -40,6 +40,9 @@ _METHODS: Mapping[str, Mapping[str, Access]] = {
         ),
         Access.ADMIN,
     ),
+    "ailb.v1.TenantService": dict.fromkeys(
+        ("CreateTenant", "ListTenants", "GetTenant", "UpdateTenant"), Access.ADMIN
+    ),
     "ailb.v1.UsageService": {
         "ListUsage": Access.ADMIN,
         "ExportUsage": Access.ADMIN,

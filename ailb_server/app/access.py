@@ -11,6 +11,7 @@ from ailb_server.access.administration import KeyAdministration
 from ailb_server.access.authenticator import Authenticator
 from ailb_server.access.key_cache import CacheRules
 from ailb_server.access.secret import PEPPER_BYTES, Digester, fingerprint, pepper_of
+from ailb_server.access.tenant_administration import TenantAdministration
 from ailb_server.api.gate import Gate
 from ailb_server.app.audit import OpenAudit
 from ailb_server.app.tasks import ended
@@ -24,6 +25,7 @@ from ailb_server.storage.key_digest import KeptPepper, PostgresKeyDigest
 from ailb_server.storage.migrations import migrate
 from ailb_server.storage.notifications import Notifications
 from ailb_server.storage.pool import Store
+from ailb_server.storage.tenants import PostgresTenants
 
 CHANNEL = "ailb_keys"
 
@@ -34,11 +36,12 @@ class PepperError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class AccessParts:
-    """`gate` is for the edge, `administration` for ApiKeyService; `has_admin` tells whether
-    somebody can make keys by a call."""
+    """`gate` is for the edge, `administration` and `tenants` for their services; `has_admin` tells
+    whether somebody can make keys by a call."""
 
     gate: Gate
     administration: KeyAdministration
+    tenants: TenantAdministration
     has_admin: bool
 
 
@@ -50,7 +53,8 @@ async def open_access(
     heard: Mapping[str, Callable[[str], None]],
     closing: contextlib.AsyncExitStack,
 ) -> AccessParts:
-    """`store` is open. `heard` is what to do with other announcements. Raises PepperError."""
+    """`store` is open. `heard` is what to do with other announcements: an
+    empty one says that some may have been missed. Raises PepperError."""
     digester = await open_digester(settings, store)
     keys = PostgresApiKeys(store, audit.rows)
     admin = settings.admin_api_key
@@ -69,7 +73,8 @@ async def open_access(
         open_metrics=settings.metrics_without_key,
     )
     has_admin = admin is not None or await keys.has_admin()
-    return AccessParts(gate, KeyAdministration(keys, digester), has_admin)
+    tenants = TenantAdministration(PostgresTenants(store, settings.module_id))
+    return AccessParts(gate, KeyAdministration(keys, digester), tenants, has_admin)
 
 
 async def open_digester(settings: Settings, store: Store) -> Digester:
@@ -128,6 +133,11 @@ def _hear(
         else:
             authenticator.missed()
 
-    listener = Notifications(database_url, {**heard, CHANNEL: changed}, authenticator.missed)
+    def missed() -> None:
+        authenticator.missed()
+        for hear in heard.values():
+            hear("")
+
+    listener = Notifications(database_url, {**heard, CHANNEL: changed}, missed)
     task = asyncio.create_task(listener.run())
     closing.push_async_callback(ended, task)

@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import start_http_server
@@ -21,12 +22,8 @@ from ailb_server.app.process import Process
 from ailb_server.app.providers import (
     demo_provider,
 )
-from ailb_server.app.routing import OpenRouting, open_routing
-from ailb_server.app.services import (
-    access_services,
-    core_services,
-    usage_services,
-)
+from ailb_server.app.routing import OpenRouting, RoutingRules, open_routing
+from ailb_server.app.services import access_services, core_services, usage_services
 from ailb_server.app.tasks import ended
 from ailb_server.app.usage import journal_directory, open_usage
 from ailb_server.app.version import VERSION
@@ -140,7 +137,7 @@ class Gateway:
         metrics = Metrics(settings.module_id, VERSION)
         store = await self._open_store()
         audit = open_audit(settings, store, metrics, self._closing)
-        limits = open_limits(settings, store, LimitMetrics(metrics.registry), self._closing)
+        limits = await open_limits(settings, store, LimitMetrics(metrics.registry), self._closing)
         heard = {**limits.heard, CHANNEL: lambda _: self._signs.changed.set()}
         access = self._access = await open_access(
             settings, store, self._database_url, audit, heard, self._closing
@@ -149,7 +146,9 @@ class Gateway:
             await self._start_demo()
         usage = await open_usage(settings, store, metrics, self._closing)
         metering = Metering(metrics)
-        routing = await self._open_routing(metrics, Observers((metering, usage.own)))
+        renewed = partial(limits.ledger_rules, settings)
+        rules = RoutingRules(await renewed(self.providers), limits.pricing, renewed)
+        routing = await self._open_routing(metrics, Observers((metering, usage.own)), rules)
         context = await open_context(
             settings, store, self._database_url, routing.embedders, metrics, self._closing
         )
@@ -166,12 +165,12 @@ class Gateway:
         services = (
             *core_services(pipeline, messages, routing.catalogue, metrics, health, routing.stats),
             *context.services,
-            *access_services(access.administration),
+            *access_services(access.administration, access.tenants),
             *usage_services(usage.service),
         )
-        module = self._module = await open_module(
-            self._module_parts(store, audit, metrics, routing, health)
-        )
+        parts = self._module_parts(store, audit, metrics, routing, health)
+        settable = limits.administration(lambda: tuple(routing.switching.roster))
+        module = self._module = await open_module(replace(parts, limits=settable))
         bound = await self._serve(port, metrics, (*services, *module.services))
         module.begin(settings.host, bound, self._closing)
         return bound
@@ -197,7 +196,6 @@ class Gateway:
             metrics=metrics,
             routing=routing,
             health=health,
-            limits=None,
             journals=journal_directory(self._settings),
             signs=self._signs,
             read=self._process.read,
@@ -209,9 +207,12 @@ class Gateway:
         if self._process.end is not None:
             self._process.end()
 
-    async def _open_routing(self, metrics: Metrics, own: ChatObserver) -> OpenRouting:
-        routing = open_routing(self._configuration, self._demo, metrics, own, self._closing)
+    async def _open_routing(
+        self, metrics: Metrics, own: ChatObserver, rules: RoutingRules
+    ) -> OpenRouting:
+        routing = open_routing(self._configuration, self._demo, metrics, own, rules, self._closing)
         self._catalogue = routing.catalogue
+        await routing.catalogue.learn_prices()
         await self._keep_fresh(routing.catalogue)
         return routing
 

@@ -59,11 +59,11 @@ class ModuleParts:
     metrics: Metrics
     routing: OpenRouting
     health: HealthService
-    limits: LimitAdministration | None
     journals: Path
     signs: Signs
     read: Callable[[], Configuration] | None
     end: Callable[[float | None], None] | None
+    limits: LimitAdministration | None = None
 
 
 @dataclass(frozen=True, slots=True)

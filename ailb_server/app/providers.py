@@ -18,7 +18,7 @@ from ailb_server.routing.operations import operations_of
 from ailb_server.routing.roster import Member
 from ailb_server.routing.table import Alias
 from ailb_server.settings import AliasSettings, ProviderSettings, Settings
-from ailb_server.spend.list_prices import list_price_of
+from ailb_server.spend.list_prices import ListPrices
 
 DEMO = "demo"
 DEMO_OWNER = "ailb-demo"
@@ -60,7 +60,9 @@ def provider_of(settings: ProviderSettings, common: Settings) -> Provider:
             return AnthropicProvider(name, anthropic, upstream)
 
 
-def declaration(settings: ProviderSettings, member: Member, *, list_prices: bool) -> Declaration:
+def declaration(
+    settings: ProviderSettings, member: Member, list_prices: ListPrices | None
+) -> Declaration:
     """What the catalogue is told of a provider."""
     return Declaration(
         provider=settings.name,
@@ -70,7 +72,7 @@ def declaration(settings: ProviderSettings, member: Member, *, list_prices: bool
         weight=settings.weight,
         prices={model: price.price() for model, price in settings.prices.items()},
         capabilities={m: c.capabilities() for m, c in settings.capabilities.items()},
-        list_price=list_price_of(str(settings.base_url)) if list_prices else None,
+        list_prices=list_prices,
         operations=operations_of(member.provider),
     )
 

@@ -178,8 +178,7 @@ class Reloading:
         return await asyncio.to_thread(self.switching.prepare, configuration)
 
     async def _apply(self, prepared: Prepared, overlay: Overlay, waiting: Sequence[str]) -> None:
-        listed = await self.switching.listings(prepared, _LISTING_S)
-        self.switching.apply(prepared, listed)
+        self.switching.apply(await self.switching.ready(prepared, _LISTING_S))
         self.in_force, self.overlay = prepared.configuration, overlay
         self.ports.set_level(self.settings.log_level)
         self.state = self._state(self.state.version + 1, overlay.version, (), waiting)

@@ -1,6 +1,6 @@
 """Providers, the catalogue of their models, and a pipeline over them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from ailb_server.app.embedding import (
     open_embedders,
     start_local_embedder,
 )
-from ailb_server.app.switching import Switching
+from ailb_server.app.switching import Ready, Switching
 from ailb_server.domain.chat import ChatRequest
 from ailb_server.domain.errors import Reason
 from ailb_server.domain.ports import TokenCounter
@@ -24,11 +24,13 @@ from ailb_server.pipeline.record import ChatObserver
 from ailb_server.providers.anthropic import AnthropicProvider
 from ailb_server.routing.catalogue import Catalogue
 from ailb_server.routing.dispatcher import AttemptSeen, Dispatcher
-from ailb_server.routing.ledger import Ledger
+from ailb_server.routing.ledger import Ledger, LedgerRules
 from ailb_server.routing.roster import Member, Roster
 from ailb_server.routing.router import Router
 from ailb_server.settings import Configuration, ProviderSettings
+from ailb_server.spend.reservation import Pricing
 from ailb_server.telemetry.metrics import Metrics
+from ailb_server.telemetry.price_metrics import PriceMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +45,28 @@ class OpenRouting:
     switching: Switching
 
 
+@dataclass(frozen=True, slots=True)
+class RoutingRules:
+    """What limits and budgets tell routing: `pricing` is what models without a price cost.
+    `renewed` tells the rules of other providers."""
+
+    ledger: LedgerRules
+    pricing: Pricing
+    renewed: Callable[[Sequence[ProviderSettings]], Awaitable[LedgerRules]]
+
+
 def open_routing(
     configuration: Configuration,
     extra: Sequence[ProviderSettings],
     metrics: Metrics,
     observer: ChatObserver,
+    rules: RoutingRules,
     closing: AsyncExitStack,
 ) -> OpenRouting:
     """`extra` are providers beside the configured ones, such as the demo; `observer` hears of what
     the embedders ask. No connection is opened yet."""
     settings = configuration.settings
-    ledger, roster = Ledger(), Roster({})
+    ledger, roster = Ledger(rules.ledger), Roster({})
     closing.push_async_callback(roster.close)
     local = start_local_embedder(settings, metrics.embedding, closing)
     catalogue = Catalogue((), ledger)
@@ -61,10 +74,20 @@ def open_routing(
     seen = _attempt_seen(metrics, catalogue)
     dispatcher = Dispatcher(roster, ledger, seen)
     switching = Switching(
-        roster, ledger, catalogue, router, dispatcher, extra, local_provider(settings, local)
+        roster=roster,
+        ledger=ledger,
+        catalogue=catalogue,
+        router=router,
+        dispatcher=dispatcher,
+        rules=rules.renewed,
+        price_refused=PriceMetrics(metrics.registry).refused,
+        extra=extra,
+        local=local_provider(settings, local),
     )
-    switching.apply(switching.prepare(configuration))
-    pipeline = ChatPipeline(router=router, dispatcher=dispatcher, observer=observer)
+    switching.apply(Ready(switching.prepare(configuration), rules.ledger))
+    pipeline = ChatPipeline(
+        router=router, dispatcher=dispatcher, observer=observer, pricing=rules.pricing
+    )
     return OpenRouting(
         catalogue=catalogue,
         pipeline=pipeline,

@@ -15,9 +15,11 @@ from ailb.v1 import (
     metrics_service_pb2_grpc,
     model_service_pb2_grpc,
     stats_service_pb2_grpc,
+    tenant_service_pb2_grpc,
     usage_service_pb2_grpc,
 )
 from ailb_server.access.administration import KeyAdministration
+from ailb_server.access.tenant_administration import TenantAdministration
 from ailb_server.api.anthropic_service import AnthropicService
 from ailb_server.api.api_key_service import ApiKeyService
 from ailb_server.api.chat_service import ChatService
@@ -30,6 +32,7 @@ from ailb_server.api.model_service import ModelService
 from ailb_server.api.module.module_service import ModuleService
 from ailb_server.api.openai_service import OpenAIService
 from ailb_server.api.stats_service import StatsService
+from ailb_server.api.tenant_service import TenantService
 from ailb_server.api.usage_service import UsageService
 from ailb_server.pipeline.chat import ChatPipeline
 from ailb_server.routing.catalogue import Catalogue
@@ -76,10 +79,14 @@ def knowledge_services(knowledge: KnowledgeService) -> Sequence[Register]:
     return (partial(knowledge_service_pb2_grpc.add_KnowledgeServiceServicer_to_server, knowledge),)
 
 
-def access_services(administration: KeyAdministration) -> Sequence[Register]:
+def access_services(keys: KeyAdministration, tenants: TenantAdministration) -> Sequence[Register]:
     """What is for admins."""
-    service = ApiKeyService(administration)
-    return (partial(api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server, service),)
+    return (
+        partial(api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server, ApiKeyService(keys)),
+        partial(
+            tenant_service_pb2_grpc.add_TenantServiceServicer_to_server, TenantService(tenants)
+        ),
+    )
 
 
 def usage_services(usage: UsageService) -> Sequence[Register]:

@@ -1,10 +1,9 @@
 """Puts a configuration in force while calls run: providers, aliases, limits, strategies."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TypeAlias
+from typing import TypeVar
 
 from ailb_server.app.embedding import local_declaration, tell_of_clash
 from ailb_server.app.providers import (
@@ -12,7 +11,6 @@ from ailb_server.app.providers import (
     aliases,
     declaration,
     dispatch_rules,
-    limits,
     manner,
     provider_of,
 )
@@ -20,13 +18,15 @@ from ailb_server.domain.errors import AilbError
 from ailb_server.embedding.local_provider import LOCAL, LocalProvider
 from ailb_server.routing.catalogue import Catalogue, Declaration
 from ailb_server.routing.dispatcher import Dispatcher
-from ailb_server.routing.ledger import Ledger
+from ailb_server.routing.ledger import Ledger, LedgerRules
 from ailb_server.routing.roster import Roster
 from ailb_server.routing.router import Router, RouterDefaults
 from ailb_server.settings import Configuration, ProviderSettings, Settings, SettingsError
+from ailb_server.spend.list_prices import ListPrices, list_prices_of
 
-Listings: TypeAlias = Mapping[str, Sequence[str]]
-NOTHING_LISTED: Listings = MappingProxyType({})
+# A process looks them up; what it has not by then is looked up with the next listing.
+_PRICES_S = 5.0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +37,37 @@ class Prepared:
     configuration: Configuration
     declared: Sequence[ProviderSettings]
     providers: Mapping[str, Provider]
+    prices: Mapping[str, ListPrices | None]
     renewed: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """With what others had to be asked for; `listings` is what the new providers list."""
+
+    prepared: Prepared
+    rules: LedgerRules
+    listings: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Switching:
-    """`extra` are providers of this process's own (the demo), `local` its own model: they stay."""
+    """`rules` tells what providers allow; `price_refused` is told of prices that cannot be. `extra`
+    are providers of this process's own (the demo), `local` its own model: they stay."""
 
     roster: Roster
     ledger: Ledger
     catalogue: Catalogue
     router: Router
     dispatcher: Dispatcher
+    rules: Callable[[Sequence[ProviderSettings]], Awaitable[LedgerRules]]
+    price_refused: Callable[[], None]
     extra: Sequence[ProviderSettings] = ()
     local: LocalProvider | None = None
     _settings: Settings | None = field(init=False, default=None)
     _declared: Mapping[str, ProviderSettings] = field(init=False, default_factory=dict)
     _providers: Mapping[str, Provider] = field(init=False, default_factory=dict)
+    _prices: Mapping[str, ListPrices | None] = field(init=False, default_factory=dict)
 
     def prepare(self, configuration: Configuration) -> Prepared:
         """Needs no running loop, and may take a second. Raises SettingsError."""
@@ -70,30 +84,38 @@ class Switching:
         renewed = (p.name for p in declared if p.name in before)
         by_name = {p.name: p for p in declared}
         others = (n for n in renewed if _account(before[n]) != _account(by_name[n]))
-        return Prepared(configuration, declared, providers, frozenset(others))
+        prices = {p.name: self._list_prices(p, common) for p in declared}
+        return Prepared(configuration, declared, providers, prices, frozenset(others))
 
-    async def listings(self, prepared: Prepared, within_s: float) -> Listings:
-        """What the new providers list, so that nothing is missing after the switch; who does not
-        answer in time is left out. If it is given up, the new providers are closed."""
+    async def ready(self, prepared: Prepared, within_s: float) -> Ready:
+        """Asks for models, prices and limits of what is new, so that nothing is missing after the
+        switch; what is not told in time follows later. If it is given up, the new providers are
+        closed."""
         made = {
-            p.name: prepared.providers[p.name]
-            for p in prepared.declared
-            if not p.models and prepared.providers[p.name] is not self._providers.get(p.name)
+            name: provider
+            for name, provider in prepared.providers.items()
+            if provider is not self._providers.get(name)
         }
         try:
-            asked = {name: asyncio.create_task(_listed(made[name])) for name in made}
-            if asked:
-                await asyncio.wait(asked.values(), timeout=within_s)
-            told = {name: task.result() for name, task in asked.items() if task.done()}
-            for task in asked.values():
-                task.cancel()
+            rules = await self.rules(prepared.declared)
+            asked = {n: asyncio.create_task(_listed(provider)) for n, provider in made.items()}
+            told = await _in_time(asked, within_s)
+            listings = {name: models for name, models in told.items() if models is not None}
+            models = {p.name: p.models or listings.get(p.name, ()) for p in prepared.declared}
+            learning = {
+                name: asyncio.create_task(prices.learn(models[name]))
+                for name, prices in prepared.prices.items()
+                if prices is not None
+            }
+            await _in_time(learning, _PRICES_S)
         except BaseException:
             await asyncio.gather(*(provider.close() for provider in made.values()))
             raise
-        return {name: listed for name, listed in told.items() if listed is not None}
+        return Ready(prepared, rules, listings)
 
-    def apply(self, prepared: Prepared, listings: Listings = NOTHING_LISTED) -> None:
+    def apply(self, ready: Ready) -> None:
         """At once, for every request that is planned from now on; what runs goes on as it began."""
+        prepared = ready.prepared
         settings, declared = prepared.configuration.settings, prepared.declared
         members: dict[str, Provider] = dict(prepared.providers)
         if self.local is not None:
@@ -103,12 +125,15 @@ class Switching:
         self.roster.swap(members)
         for name in prepared.renewed | (self._declared.keys() - members.keys()):
             self.ledger.forget_provider(name)
-        self.ledger.relimit({p.name: limits(p) for p in declared})
+        self.ledger.relimit(ready.rules)
         known = aliases(prepared.configuration.aliases)
-        self.catalogue.redeclare(self._declarations(prepared), known, prepared.renewed, listings)
+        self.catalogue.redeclare(
+            self._declarations(prepared), known, prepared.renewed, ready.listings
+        )
         self.router.defaults = RouterDefaults(settings.routing_strategy, settings.hedge_after_s)
         self.dispatcher.follow(dispatch_rules(settings))
         self._settings, self._providers = settings, prepared.providers
+        self._prices = prepared.prices
         self._declared = {p.name: p for p in declared}
 
     def _is_same(self, provider: ProviderSettings, common: Settings) -> bool:
@@ -119,16 +144,35 @@ class Switching:
             manner(before, self._settings) == manner(provider, common)
         )
 
+    def _list_prices(self, provider: ProviderSettings, common: Settings) -> ListPrices | None:
+        """Those that were, with what was looked up, while it is the same vendor's."""
+        if not common.list_prices:
+            return None
+        before, known = self._declared.get(provider.name), self._prices.get(provider.name)
+        if before is not None and known is not None and before.base_url == provider.base_url:
+            return known
+        return list_prices_of(str(provider.base_url), self.price_refused)
+
     def _declarations(self, prepared: Prepared) -> list[Declaration]:
-        list_prices = prepared.configuration.settings.list_prices
         made = [
-            declaration(p, member, list_prices=list_prices)
+            declaration(p, member, prepared.prices[p.name])
             for p in prepared.declared
             if (member := self.roster.member(p.name)) is not None
         ]
         if self.local is not None and LOCAL not in prepared.providers:
             made.append(local_declaration(self.local))
         return made
+
+
+async def _in_time(tasks: Mapping[str, "asyncio.Task[T]"], within_s: float) -> dict[str, T]:
+    """What those return that end in time; the others are given up."""
+    try:
+        if tasks:
+            await asyncio.wait(tasks.values(), timeout=within_s)
+        return {name: task.result() for name, task in tasks.items() if task.done()}
+    finally:
+        for task in tasks.values():
+            task.cancel()
 
 
 async def _listed(provider: Provider) -> Sequence[str] | None:

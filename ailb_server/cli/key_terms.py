@@ -57,6 +57,16 @@ def fill(request: Request, terms: Iterable[str]) -> None:
             raise ValueError(f"--set {term}: {error}") from None
 
 
+def fill_limits(limits: api_key_pb2.KeyLimits, terms: Iterable[str]) -> None:
+    """As `fill`, of terms that are limits."""
+    request = pb.UpdateApiKeyRequest()
+    fill(request, terms)
+    limits.CopyFrom(request.limits)
+    request.ClearField("limits")
+    if request != pb.UpdateApiKeyRequest():
+        raise ValueError("--set: must be rpm, tpm, concurrent or budget")
+
+
 def _set(request: Request, what: str, value: str) -> None:
     if what == "model":
         request.allowed_models.append(value)

@@ -3,21 +3,19 @@
 Imports gRPC only once a command is called.
 """
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ailb_server.cli.admin_calls import asking, print_table
 from ailb_server.cli.configured import configured
-from ailb_server.cli.connection import connected
 from ailb_server.cli.server_options import ServerOptions, calls_server
 
 if TYPE_CHECKING:
     from ailb.v1 import api_key_pb2
 
-_TIMEOUT_S = 10.0
+_SERVICE = "ailb.v1.ApiKeyService"
 _COLUMNS = ("ID", "TENANT", "NAME", "SECRET", "ROLE", "STATE", "MODELS")
 
 keys = typer.Typer(
@@ -53,7 +51,7 @@ def create(
     from ailb.v1 import api_key_service_pb2 as pb
     from ailb_server.cli.key_terms import fill, role_number
 
-    with _asking(server) as ask:
+    with asking(_SERVICE, server) as ask:
         request = pb.CreateApiKeyRequest(name=name, tenant=tenant, role=role_number(role))
         fill(request, terms or ())
         _hand_over(ask("CreateApiKey", request, pb.CreateApiKeyResponse))
@@ -71,7 +69,7 @@ def list_keys(
     from ailb.v1 import api_key_service_pb2 as pb
 
     found: list[api_key_pb2.ApiKey] = []
-    with _asking(server) as ask:
+    with asking(_SERVICE, server) as ask:
         token, more = "", True
         while more:
             request = pb.ListApiKeysRequest(
@@ -81,7 +79,7 @@ def list_keys(
             found.extend(page.api_keys)
             token = page.next_page_token
             more = bool(token)
-    _print_table([_COLUMNS, *(_row(key) for key in found)])
+    print_table([_COLUMNS, *(_row(key) for key in found)])
 
 
 @keys.command()
@@ -90,7 +88,7 @@ def get(key: Id, *, server: ServerOptions) -> None:
     """Prints a key, without its secret, as JSON."""
     from ailb.v1 import api_key_service_pb2 as pb
 
-    with _asking(server) as ask:
+    with asking(_SERVICE, server) as ask:
         _print_json(ask("GetApiKey", pb.GetApiKeyRequest(id=key), pb.GetApiKeyResponse).api_key)
 
 
@@ -114,7 +112,7 @@ def update(
     from ailb.v1 import api_key_service_pb2 as pb
     from ailb_server.cli.key_terms import cleared, fill
 
-    with _asking(server) as ask:
+    with asking(_SERVICE, server) as ask:
         request = pb.UpdateApiKeyRequest(id=key, name=name, clear=cleared(clear or ()))
         fill(request, terms or ())
         _print_json(ask("UpdateApiKey", request, pb.UpdateApiKeyResponse).api_key)
@@ -133,7 +131,7 @@ def rotate(
     """Gives a key a new secret and prints it to standard output."""
     from ailb.v1 import api_key_service_pb2 as pb
 
-    with _asking(server) as ask:
+    with asking(_SERVICE, server) as ask:
         request = pb.RotateApiKeyRequest(id=key, grace_seconds=grace)
         _hand_over(ask("RotateApiKey", request, pb.RotateApiKeyResponse))
 
@@ -144,7 +142,7 @@ def revoke(key: Id, *, server: ServerOptions) -> None:
     """Takes a key back, for good."""
     from ailb.v1 import api_key_service_pb2 as pb
 
-    with _asking(server) as ask:
+    with asking(_SERVICE, server) as ask:
         ask("RevokeApiKey", pb.RevokeApiKeyRequest(id=key), pb.RevokeApiKeyResponse)
     typer.echo(f"Key {key} is revoked.", err=True)
 
@@ -159,29 +157,6 @@ def bootstrap(
     from ailb_server.cli.bootstrap import make_admin
 
     sys.exit(asyncio.run(make_admin(configured("text"), name)))
-
-
-@contextlib.contextmanager
-def _asking(server: ServerOptions) -> Iterator[Callable[[str, Any, Any], Any]]:
-    """What calls a method of ApiKeyService: by its name, a request and the response's class.
-
-    One line for what goes wrong meanwhile; the status is 2 for terms that are none, else 1.
-    """
-    try:
-        with connected(server.target, server.api_key, tls=server.tls) as (channel, metadata):
-
-            def ask(method: str, request: Any, response: Any) -> Any:
-                call = channel.unary_unary(
-                    f"/ailb.v1.ApiKeyService/{method}",
-                    type(request).SerializeToString,
-                    response.FromString,
-                )
-                return call(request, timeout=_TIMEOUT_S, metadata=metadata)
-
-            yield ask
-    except ValueError as error:
-        typer.echo(f"ailb: {error}", err=True)
-        raise typer.Exit(2) from None
 
 
 def _hand_over(made: Any) -> None:
@@ -199,13 +174,6 @@ def _row(key: "api_key_pb2.ApiKey") -> tuple[str, ...]:
     state = api_key_pb2.KeyState.Name(key.state).removeprefix("KEY_STATE_").lower()
     models = ", ".join(key.allowed_models) or "all"
     return (str(key.id), key.tenant, key.name, f"{key.prefix}…", role, state, models)
-
-
-def _print_table(rows: list[tuple[str, ...]]) -> None:
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
 
 
 def _print_json(key: "api_key_pb2.ApiKey") -> None:

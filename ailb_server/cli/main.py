@@ -11,6 +11,7 @@ from ailb_server.cli import memory, rag
 from ailb_server.cli.chat import chat
 from ailb_server.cli.configured import configured
 from ailb_server.cli.keys import keys
+from ailb_server.cli.tenants import tenants
 from ailb_server.cli.usage import usage
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app.command()(usage)
 app.add_typer(memory.app, name="memory")
 app.add_typer(rag.app, name="rag")
 app.add_typer(keys, name="keys")
+app.add_typer(tenants, name="tenants")
 
 
 @app.command()

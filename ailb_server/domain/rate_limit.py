@@ -17,6 +17,14 @@ class TargetKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class LimitTarget:
+    """A target, taken apart; of `global` the name is empty."""
+
+    kind: TargetKind
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class RateLimit:
     """Requests of one target; every rate that is not 0 holds by itself, on all instances together.
 

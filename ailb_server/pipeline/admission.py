@@ -12,7 +12,7 @@ from ailb_server.domain.errors import PermissionDeniedError, StorageUnavailableE
 from ailb_server.domain.limits import Quantity
 from ailb_server.domain.principal import Principal
 from ailb_server.domain.target import Price, Target
-from ailb_server.pipeline.accounts import Account, Accounts
+from ailb_server.pipeline.accounts import NO_ACCOUNT, Account, Accounts
 from ailb_server.pipeline.rate_headers import rate_headers, refusal
 from ailb_server.routing.facts import RequestFacts
 from ailb_server.spend.reservation import Pricing
@@ -95,16 +95,19 @@ class LimitedAdmission:
 
     async def admit(self, who: Principal, request: ChatRequest) -> Admitted:
         """See `Admission`."""
-        account = self.accounts.of(who)
+        account, everyones = self.accounts.of(who), self.accounts.everyones(request.model)
         if account is None:
-            return Unlimited()
+            if not everyones:
+                return Unlimited()
+            account = NO_ACCOUNT
         charges = self._charges(account, request, RequestFacts(request, 0.0))
+        charges += [(bucket, 1) for bucket in everyones]
         if not self.leases.taken(charges):
             try:
                 await self.leases.acquire(charges)
             except ShortageError as shortage:
                 limit = shortage.bucket.limit
-                self.observer.refused(limit.scope, limit.quantity.value)
+                self.observer.refused(limit.kind, limit.quantity.value)
                 raise refusal(shortage, account, self.leases.clock()) from None
             except StorageUnavailableError:
                 charges = self._unchecked(charges)
@@ -118,7 +121,7 @@ class LimitedAdmission:
                 "This key's limits cannot be checked now: the store is unavailable.",
                 retry_after_s=1,
             )
-        held = [(bucket, amount) for bucket, amount in charges if not bucket.limit.per_minute]
+        held = [(bucket, amount) for bucket, amount in charges if not bucket.limit.rate]
         self.leases.force(held)
         return held
 

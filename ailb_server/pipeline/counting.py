@@ -11,6 +11,7 @@ from ailb_server.domain.errors import (
 )
 from ailb_server.domain.ports import TokenCounter
 from ailb_server.domain.principal import ANYONE, Principal
+from ailb_server.routing.attempt import NotAdmittedError
 from ailb_server.routing.catalogue import Catalogue
 from ailb_server.routing.dispatcher import AttemptSeen
 from ailb_server.routing.facts import RequestFacts
@@ -50,8 +51,11 @@ class TokenCounting:
         for seat in able:
             if not seat.admits(facts, self.ledger.clock()):
                 continue
+            await seat.supplied(facts)
             try:
                 return await self._counted(request, seat, facts)
+            except NotAdmittedError:
+                continue
             except UpstreamError as error:
                 if not error.failover:
                     raise

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from ailb_server.access.bucket import Bucket
 from ailb_server.access.leases import ShortageError
 from ailb_server.domain.errors import AilbError, BudgetExceededError, RateLimitExceededError
-from ailb_server.domain.limits import Quantity
+from ailb_server.domain.limits import Limit, Quantity
 from ailb_server.pipeline.accounts import Account
 
 _OWNERS = {"key": "this API key", "tenant": "this API key's tenant"}
+_WINDOWS = {1: "a second", 60: "a minute", 3600: "an hour"}
 _SECOND_MS = 1000
 _SLOT_RETRY_S = 1.0
 _MONEY_RETRY_S = 5.0
@@ -26,8 +27,9 @@ def rate_headers(account: Account, now: float) -> Sequence[tuple[str, str]]:
         if not buckets:
             continue
         left, bucket = min(((b.remaining(now), b) for b in buckets), key=lambda pair: pair[0])
-        full_s = (bucket.limit.cap - left) * 60 / bucket.limit.per_minute
-        told.append((f"x-ratelimit-limit-{unit}", str(bucket.limit.per_minute)))
+        limit = bucket.limit
+        full_s = (limit.cap - left) * limit.window_s / limit.rate
+        told.append((f"x-ratelimit-limit-{unit}", str(limit.rate)))
         told.append((f"x-ratelimit-remaining-{unit}", str(max(0, int(left)))))
         told.append((f"x-ratelimit-reset-{unit}", duration(full_s)))
     return told
@@ -38,21 +40,21 @@ def refusal(shortage: ShortageError, account: Account, now: float) -> AilbError:
     bucket, limit = shortage.bucket, shortage.bucket.limit
     if limit.quantity is Quantity.MONEY:
         return _no_money(bucket, shortage.amount)
-    owner = _OWNERS[limit.scope]
+    owner = _owner(limit)
     if limit.quantity is Quantity.SLOTS:
         message = f"As many requests run as {owner} may have at once: {limit.cap}."
         wait_s = _SLOT_RETRY_S
     else:
         wait_s = max(0.001, bucket.wait_s(shortage.amount, now))
         message = (
-            f"The limit of {owner} is reached: {limit.per_minute} {limit.quantity.value} a minute."
-            f" Try again in {duration(wait_s)}."
+            f"The limit of {owner} is reached: {limit.rate} {limit.quantity.value}"
+            f" {_WINDOWS[limit.window_s]}. Try again in {duration(wait_s)}."
         )
     return RateLimitExceededError(
         message,
         headers=rate_headers(account, now),
         retry_after_s=wait_s,
-        limit=f"{limit.scope}_{limit.quantity.value}",
+        limit=f"{limit.kind}_{limit.quantity.value}",
     )
 
 
@@ -67,6 +69,14 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours}h{minutes}m{text}"
     return f"{minutes}m{text}" if minutes else text
+
+
+def _owner(limit: Limit) -> str:
+    """Whose limit it is, as its callers may know it."""
+    if limit.kind in _OWNERS:
+        return _OWNERS[limit.kind]
+    kind, _, name = limit.target.partition(":")
+    return f"the {kind} `{name}`, of all callers together," if name else "all callers together"
 
 
 def _no_money(bucket: Bucket, amount: int) -> AilbError:

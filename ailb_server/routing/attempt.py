@@ -16,6 +16,7 @@ from ailb_server.domain.errors import (
 )
 from ailb_server.routing.breaker import Ticket
 from ailb_server.routing.facts import RequestFacts
+from ailb_server.routing.limits import Entry
 from ailb_server.routing.seat import Seat
 
 _LEFT = (asyncio.CancelledError, GeneratorExit)
@@ -47,8 +48,8 @@ class Attempt:
 
     __slots__ = (
         "_beside",
-        "_charged",
         "_clocks",
+        "_entry",
         "_facts",
         "_last_resort",
         "_lost",
@@ -74,7 +75,7 @@ class Attempt:
         self._last_resort = last_resort
         self._beside = beside
         self._ticket = Ticket(0, probe=False)
-        self._charged = 0
+        self._entry: Entry | None = None
         self.started = 0.0
         # What a cancellation means for the target, if it is not the caller's.
         self.blame: UpstreamError | None = None
@@ -86,15 +87,17 @@ class Attempt:
         now, seat, state = self._clocks.clock(), self.seat, self.seat.state
         if not seat.admits(self._facts, now, last_resort=self._last_resort):
             raise NotAdmittedError(seat.blocked_by(self._facts, now))
+        if seat.gate is not None:
+            tokens = 0 if self._beside else seat.tokens(self._facts)
+            self._entry = seat.gate.enter(now, tokens)
+            if self._entry is None:
+                raise NotAdmittedError("full")
         self.started = now
         self._ticket = state.begin(now)
         state.in_flight += 1
         state.totals.attempts += 1
         if not self._beside:
             state.waiting[self._facts.stream][id(self)] = now
-        if seat.gate is not None:
-            self._charged = 0 if self._beside else seat.tokens(self._facts)
-            seat.gate.enter(now, self._charged)
         return self
 
     def __exit__(
@@ -140,10 +143,9 @@ class Attempt:
         if cost is None:
             cost = self.seat.target.cost_of(usage)
         self.seat.state.used(usage, cost, whole=whole)
-        if self.seat.gate is not None:
+        if self.seat.gate is not None and self._entry is not None:
             taken = usage.prompt + usage.completion
-            now = self._clocks.clock()
-            self.seat.gate.correct(self.started, now, taken - self._charged)
+            self.seat.gate.correct(self._entry, self._clocks.clock(), taken)
 
     def _judge(self, error: BaseException | None) -> None:
         state, now = self.seat.state, self._clocks.clock()
@@ -171,8 +173,8 @@ class Attempt:
         elif isinstance(error, InvalidRequestError):
             # Told by the translator: the target was never asked.
             state.unasked(self._ticket)
-            if gate is not None:
-                gate.refund(self.started, now, self._charged)
+            if gate is not None and self._entry is not None:
+                gate.refund(self._entry, now)
         else:
             self._count_failure(error, now)
 

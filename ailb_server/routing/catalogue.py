@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,12 +23,24 @@ class Listing(Protocol):
         ...
 
 
+class ListPrices(Protocol):
+    """What a provider's vendor asks."""
+
+    def of(self, model: str) -> Price | None:
+        """As far as it was learnt."""
+        ...
+
+    async def learn(self, models: Sequence[str]) -> None:
+        """Looks up those that are new. Does not raise."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Declaration:
     """A provider as configured. Without `models` its own listing is used.
 
     `prices` and `capabilities` are by model; `*` names the capabilities of all other models.
-    `list_price` tells what the vendor asks for a model without a price here. `operations` are what
+    `list_prices` tell what the vendor asks for a model without a price here. `operations` are what
     the provider has; without chats, its state says nothing of whether they are answered.
     """
 
@@ -39,14 +51,14 @@ class Declaration:
     weight: int = 1
     prices: Mapping[str, Price] | None = None
     capabilities: Mapping[str, Capabilities] | None = None
-    list_price: Callable[[str], Price | None] | None = None
+    list_prices: ListPrices | None = None
     operations: frozenset[Operation] = frozenset(Operation)
 
     def target(self, model: str) -> Target:
         """The target that `model` is at this provider."""
         price = (self.prices or {}).get(model)
-        if price is None and self.list_price is not None:
-            price = self.list_price(model)
+        if price is None and self.list_prices is not None:
+            price = self.list_prices.of(model)
         declared = self.capabilities or {}
         capabilities = declared.get(model, declared.get("*"))
         return Target(self.provider, model, self.weight, price, capabilities, self.operations)
@@ -108,6 +120,12 @@ class Catalogue:
         self.table = self._compile()
         self._ledger.forget_except(self.table.targets())
         self.doubted.set()
+
+    async def learn_prices(self) -> None:
+        """Of the models that are declared: before any is asked for."""
+        for declaration in self._declarations:
+            await self._learn(declaration, declaration.models)
+        self.table = self._compile()
 
     async def refresh(self) -> None:
         """Asks every provider for its models, all at once; who fails keeps what it had."""
@@ -175,12 +193,18 @@ class Catalogue:
             return
         self._unlisted.discard(name)
         if models is not None:
+            await self._learn(declaration, models)
             self._listed[name] = tuple(models)
         silent = models is None and not declaration.models
         self._note(name, "it lists no models: declare them" if silent else "")
 
     def _is_asked(self, declaration: Declaration) -> bool:
         return any(d.listing is declaration.listing for d in self._declarations)
+
+    async def _learn(self, declaration: Declaration, models: Sequence[str]) -> None:
+        if declaration.list_prices is not None:
+            unpriced = [model for model in models if model not in (declaration.prices or {})]
+            await declaration.list_prices.learn(unpriced)
 
     def _note(self, provider: str, problem: str) -> None:
         if problem != self._problems.get(provider, ""):

@@ -224,6 +224,7 @@ class Dispatcher:
         return await self._attempt(course, seat)
 
     async def _attempt(self, course: Course, seat: Seat, *, last_resort: bool = False) -> Opened:
+        await seat.supplied(course.plan.facts)
         attempt = self._ledger.attempt(seat, course.plan.facts, last_resort=last_resort)
         target = seat.target
         member = self._roster.member(target.provider)

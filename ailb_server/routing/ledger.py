@@ -9,7 +9,7 @@ from ailb_server.routing.attempt import Attempt, Clocks
 from ailb_server.routing.breaker import BreakerRules
 from ailb_server.routing.credential import Credential
 from ailb_server.routing.facts import RequestFacts
-from ailb_server.routing.limits import Gate, ProviderLimits
+from ailb_server.routing.limits import Gate, ProviderLimits, SharedLimits
 from ailb_server.routing.seat import Seat
 from ailb_server.routing.snapshot import TargetSnapshot, target_snapshot
 from ailb_server.routing.state import TargetState
@@ -19,10 +19,15 @@ DOWN_AFTER = 3
 
 @dataclass(frozen=True, slots=True)
 class LedgerRules:
-    """When targets are dark, and what providers allow; `limits` is by provider."""
+    """When targets are dark, and what providers allow; `limits` is by provider. `shared` tells
+    what of a provider's all instances share; if that is away and `outage_denies`, those that have
+    limits are not asked.
+    """
 
     breaker: BreakerRules = field(default_factory=BreakerRules)
     limits: Mapping[str, ProviderLimits] | None = None
+    shared: Callable[[str], SharedLimits] | None = None
+    outage_denies: bool = False
 
 
 class Ledger:
@@ -44,8 +49,8 @@ class Ledger:
         self._states: dict[tuple[str, str], TargetState] = {}
         # As many as there are providers.
         self._credentials: dict[str, Credential] = {}
-        limits = self._rules.limits or {}
-        self._gates = {name: Gate(limit) for name, limit in limits.items() if limit.any()}
+        # As many too.
+        self._gates: dict[str, Gate | None] = {}
 
     def state(self, target: Target) -> TargetState:
         """The target's state, a fresh one if it was never tried."""
@@ -67,7 +72,21 @@ class Ledger:
 
     def seat(self, target: Target) -> Seat:
         """A seat of the target for a name's round."""
-        return Seat(target, self.state(target), self._gates.get(target.provider))
+        provider = target.provider
+        return Seat(target, self.state(target), self.gate(provider))
+
+    def gate(self, provider: str) -> Gate | None:
+        """What holds its limits, if it may have any."""
+        if provider not in self._gates:
+            self._gates[provider] = self._made(provider)
+        return self._gates[provider]
+
+    def _made(self, provider: str) -> Gate | None:
+        rules = self._rules
+        limits = (rules.limits or {}).get(provider) or ProviderLimits()
+        if rules.shared is not None:
+            return Gate(limits, rules.shared(provider), denies=rules.outage_denies)
+        return Gate(limits) if limits.any() else None
 
     def by_provider(self, provider: str) -> Mapping[str, TargetState]:
         """The states of a provider's known models, by model."""
@@ -81,20 +100,19 @@ class Ledger:
             state.credential.leave(state)
         self._states = kept
 
-    def relimit(self, limits: Mapping[str, ProviderLimits]) -> None:
+    def relimit(self, rules: LedgerRules) -> None:
         """Puts other limits in force; what runs and what a minute has seen still counts."""
-        known = self._gates
-        self._gates = {n: known.get(n) or Gate(limit) for n, limit in limits.items() if limit.any()}
-        for name, gate in self._gates.items():
-            gate.relimit(limits[name])
-
-    def gate(self, provider: str) -> Gate | None:
-        """Its limits, if it has any."""
-        return self._gates.get(provider)
+        self._rules = rules
+        known = {name: gate for name, gate in self._gates.items() if gate is not None}
+        self._gates = {**known}
+        for name, gate in known.items():
+            limits = (rules.limits or {}).get(name) or ProviderLimits()
+            gate.relimit(limits, rules.shared(name) if rules.shared else None)
 
     def forget_provider(self, name: str) -> None:
         """Drops all that is known of a provider, its credential too: it is another one now."""
         self._credentials.pop(name, None)
+        self._gates.pop(name, None)
         self._states = {key: state for key, state in self._states.items() if key[0] != name}
 
     def attempt(

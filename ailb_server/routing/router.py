@@ -145,7 +145,7 @@ def _parted(
         # Written out, because it is all that most seats of most plans need.
         if seat.state.ready_at <= now
         and seat.state.breaker.probe_until <= now
-        and (seat.gate is None or seat.admits(facts, now))
+        and (seat.gate is None or not seat.gate.limited or seat.admits(facts, now))
     ]
     if len(ready) == len(seats):
         return ready, []

@@ -64,7 +64,13 @@ class Seat:
         """What the request is expected to take of the provider's tokens; 0 if it counts none."""
         if self.gate is None or not self.gate.counts_tokens:
             return 0
-        return facts.prompt_tokens + int(self.completion_tokens(facts))
+        expected = facts.prompt_tokens + int(self.completion_tokens(facts))
+        return min(expected, self.gate.most_tokens)
+
+    async def supplied(self, facts: RequestFacts) -> None:
+        """Asks for a place at its provider, where that is not known; an attempt then tells."""
+        if self.gate is not None:
+            await self.gate.supplied(self.tokens(facts))
 
     def completion_tokens(self, facts: RequestFacts) -> float:
         """What an answer of this target has taken on average, within what the caller allows."""

@@ -1,6 +1,7 @@
 """Providers, as the environment or the YAML file names them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import (
@@ -11,15 +12,17 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from typing_extensions import override
 
+from ailb_server.domain.target import MAX_PRICE as _MAX_MICRO
 from ailb_server.domain.target import Capabilities, Price
 from ailb_server.settings.base_url import BaseUrl
 from ailb_server.settings.header_text import sendable
 
 _MICRO = 1_000_000
-# Dollars for a million tokens: a hundred times the dearest model there is; more is a slip.
-MAX_PRICE = 10_000.0
-MAX_PRICE_MICRO_DOLLARS = 10_000 * _MICRO
+# Dollars for a million tokens.
+MAX_PRICE_MICRO_DOLLARS = _MAX_MICRO
+MAX_PRICE = _MAX_MICRO / _MICRO
 Dollars = Annotated[float, Field(ge=0, le=MAX_PRICE)]
 Limit = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Strategy: TypeAlias = Literal[
@@ -34,26 +37,53 @@ Strategy: TypeAlias = Literal[
 ContextTokens = Annotated[int, Field(ge=1, le=16 * 1024 * 1024)]
 
 
+Tokens = Annotated[int, Field(ge=1, le=100_000_000)]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class PriceSettings(_Strict):
+class TierSettings(_Strict):
     """Dollars for a million tokens."""
 
     prompt: Dollars = Field(description="Prompt tokens.")
     completion: Dollars = Field(description="Completion tokens.")
     cached: Dollars | None = Field(None, description="Prompt tokens read from a cache.")
     cache_write: Dollars | None = Field(None, description="Prompt tokens written to a cache.")
+    reasoning: Dollars | None = Field(
+        None, description="Completion tokens of reasoning. Default: as other completion tokens."
+    )
 
     def price(self) -> Price:
         """In micro-dollars."""
         return Price(
             prompt=round(self.prompt * _MICRO),
             completion=round(self.completion * _MICRO),
-            cached=None if self.cached is None else round(self.cached * _MICRO),
-            cache_write=None if self.cache_write is None else round(self.cache_write * _MICRO),
+            cached=_micro(self.cached),
+            cache_write=_micro(self.cache_write),
+            reasoning=_micro(self.reasoning),
         )
+
+
+class PriceSettings(TierSettings):
+    """Dollars for a million tokens."""
+
+    tiers: Mapping[Tokens, TierSettings] = Field(
+        default_factory=dict,
+        description="Prices of all tokens of a request with a longer prompt: `200000: {prompt: 6,"
+        " completion: 22.5}` is for prompts of more than 200,000 tokens.",
+    )
+
+    @override
+    def price(self) -> Price:
+        """In micro-dollars."""
+        tiers = tuple((above, tier.price()) for above, tier in sorted(self.tiers.items()))
+        return replace(super().price(), tiers=tiers)
+
+
+def _micro(dollars: float | None) -> int | None:
+    return None if dollars is None else round(dollars * _MICRO)
 
 
 class CapabilitySettings(_Strict):

@@ -55,5 +55,7 @@ class Month:
 
 
 def _worst(prompt: int, completion: int, price: Price) -> int:
+    price = price.at(prompt)
     each = max(price.prompt, price.cached or 0, price.cache_write or 0)
-    return -(-(prompt * each + completion * price.completion) // _MILLION)
+    said = max(price.completion, price.reasoning or 0)
+    return -(-(prompt * each + completion * said) // _MILLION)

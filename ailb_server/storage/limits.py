@@ -39,6 +39,8 @@ class PostgresLimits:
                 left=row["remains"],
                 elsewhere=row["elsewhere"],
                 unanswered=row["unanswered"],
+                recalls=row["recalls"],
+                others=row["others"],
                 spent=row["spent"],
             )
             for row in rows
@@ -53,12 +55,13 @@ def _told(ask: Ask) -> dict[str, object]:
         "quantity": limit.quantity.value,
         "period": limit.period,
         "cap": limit.cap,
-        "per_minute": limit.per_minute,
+        "rate": limit.rate,
         "lease": ask.lease,
         "keep": ask.keep,
         "spare": ask.spare,
         "settled": ask.settled,
         "heard": ask.heard,
+        "since": ask.since,
         "least": ask.least,
         "need": ask.need,
         "want": ask.want,

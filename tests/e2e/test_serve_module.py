@@ -78,23 +78,26 @@ def only(name: str, told: Json) -> str:
 async def test_sighup_reloads_and_shutdown_ends_with_status_0(
     migrated_dsn: str, tmp_path: Path
 ) -> None:
-    async with demo("of-a") as (_, a), demo("of-b") as (_, b):
-        async with served(migrated_dsn, tmp_path, only("a", a)) as server:
-            await server.hang_up("providers: [{name: b", "is not valid YAML (line ")
-            assert await say(server.channel, "of-a")
-            await server.hang_up(only("b", b), "configuration 2 is in force, by SIGHUP")
-            assert await say(server.channel, "of-b")
-            # The stream that runs is let end, new calls are not taken.
-            running = asyncio.create_task(say(server.channel, "of-b", words=60, chunk_ms=60))
-            await until(server.streams)
-            end = pb.ShutdownRequest(graceful=True, timeout_seconds=20)
-            assert (await server.call(end)).success
-            await until(server.refuses)
-            status = await server.call(pb.GetStatusRequest())
-            assert status.status == types.HEALTH_STATUS_STOPPING
-            assert not running.done()
-            assert len((await running).split()) >= 60
-            assert await asyncio.to_thread(server.ailb.process.wait, 20) == 0
+    async with (
+        demo("of-a") as (_, a),
+        demo("of-b") as (_, b),
+        served(migrated_dsn, tmp_path, only("a", a)) as server,
+    ):
+        await server.hang_up("providers: [{name: b", "is not valid YAML (line ")
+        assert await say(server.channel, "of-a")
+        await server.hang_up(only("b", b), "configuration 2 is in force, by SIGHUP")
+        assert await say(server.channel, "of-b")
+        # The stream that runs is let end, new calls are not taken.
+        running = asyncio.create_task(say(server.channel, "of-b", words=60, chunk_ms=60))
+        await until(server.streams)
+        end = pb.ShutdownRequest(graceful=True, timeout_seconds=20)
+        assert (await server.call(end)).success
+        await until(server.refuses)
+        status = await server.call(pb.GetStatusRequest())
+        assert status.status == types.HEALTH_STATUS_STOPPING
+        assert not running.done()
+        assert len((await running).split()) >= 60
+        assert await asyncio.to_thread(server.ailb.process.wait, 20) == 0
     # All that was told reached the store.
     assert sql(migrated_dsn, "SELECT count(*) FROM usage_ledger") == "3"
     assert sql(migrated_dsn, "SELECT count(*) FROM instances") == "0"

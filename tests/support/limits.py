@@ -11,10 +11,15 @@ from ailb_server.domain.limits import Ask, Grant, Limit, Quantity
 
 UNIT = 60_000_000
 MICRO = 1_000_000
+ALIVE = 6 * MICRO
 
 
 def rpm(rate: int, burst: int | None = None, owner: int = 1) -> Limit:
     return Limit("key", owner, Quantity.REQUESTS, rate if burst is None else burst, rate)
+
+
+def hourly(rate: int, burst: int | None = None) -> Limit:
+    return Limit("limit", 1, Quantity.REQUESTS, rate if burst is None else burst, rate, period=3600)
 
 
 def budget(cap: int, owner: int = 1) -> Limit:
@@ -33,6 +38,8 @@ class Lease:
     heard: int
     updated_at: int
     expires_at: int
+    waits: int = 0
+    waits_since: int = 0
 
 
 @dataclass
@@ -40,9 +47,10 @@ class Row:
     """As in `limit_buckets`; times in microseconds."""
 
     cap: int
-    per_minute: int
+    rate: int
     level: int
     updated_at: int
+    unit: int = UNIT
     spent: int = 0
     recalled_at: int | None = None
     recalls: int = 0
@@ -50,12 +58,12 @@ class Row:
 
     def refill(self, until: int) -> None:
         at = self.updated_at
-        while at < until and self.per_minute:
+        while at < until and self.rate:
             live = [lease for lease in self.leases.values() if lease.held and lease.expires_at > at]
-            room = (self.cap - sum(lease.held for lease in live)) * UNIT
+            room = (self.cap - sum(lease.held for lease in live)) * self.unit
             end = min([until, *(lease.expires_at for lease in live)])
             if self.level < room:
-                self.level += min(room - self.level, self.per_minute * (end - at))
+                self.level += min(room - self.level, self.rate * (end - at))
             at = end
 
 
@@ -70,6 +78,11 @@ class MemoryLimits:
     recalls: list[str] = field(default_factory=list)
     statements: int = 0
 
+    def announced(self) -> Sequence[str]:
+        """What was announced since the last call."""
+        told, self.recalls = self.recalls, []
+        return told
+
     async def exchange(self, asks: Sequence[Ask]) -> Sequence[Grant]:
         return self.exchanged(asks)
 
@@ -81,11 +94,14 @@ class MemoryLimits:
 
     def _one(self, ask: Ask) -> Grant:
         limit, now = ask.limit, round(self.time() * MICRO)
-        level = limit.cap * UNIT if limit.per_minute else 0
-        row = self.rows.setdefault(limit.name, Row(limit.cap, limit.per_minute, level, now))
+        unit = limit.window_s * MICRO
+        level = limit.cap * unit if limit.rate else 0
+        row = self.rows.setdefault(limit.name, Row(limit.cap, limit.rate, level, now, unit))
         now = max(now, row.updated_at)
         row.refill(now)
-        row.cap, row.per_minute = limit.cap, limit.per_minute
+        row.updated_at = now
+        lowered = limit.cap < row.cap
+        row.cap, row.rate = limit.cap, limit.rate
         mine = row.leases.get(ask.lease)
         kept = mine is None or mine.expires_at > now
         others = [
@@ -95,36 +111,69 @@ class MemoryLimits:
         ]
         elsewhere = sum(lease.held for lease in others)
         keep, spare = ask.keep, ask.spare
-        if not kept or (limit.per_minute and mine is None):
+        if not kept or (limit.rate and mine is None):
             keep, spare = keep - spare, 0
         delta = ask.settled - (mine.settled if mine else 0)
-        unanswered = self._settled(row, delta, elsewhere + keep, others)
-        left = row.level // UNIT if limit.per_minute else row.cap - row.spent - elsewhere - keep
+        unanswered = self._settled(row, delta, elsewhere + keep, others, ask.since)
+        if limit.rate and lowered:
+            row.level = min(row.level, (row.cap - elsewhere - keep) * unit)
+        left = row.level // unit if limit.rate else row.cap - row.spent - elsewhere - keep
         holders = [lease for lease in others if lease.held > 0]
         granted = 0
-        if left >= ask.least and left > 0:
-            extra = left // (4 * (1 + len(holders)))
-            granted = min(ask.want, max(min(ask.need, left), extra))
+        lately = row.recalled_at is not None and row.recalled_at > now - 2 * MICRO
+        ahead = 0 if limit.rate else self._ahead(others, mine, left, now)
+        if left - ahead >= ask.least and left - ahead > 0:
+            extra = (left - ahead) // (4 * (1 + len(holders)))
+            want = ask.need if lately and not limit.rate else ask.want
+            granted = min(want, max(min(ask.need, left - ahead), extra))
+        elif ahead and left >= ask.least > 0:
+            unanswered = max(1, unanswered)
         elif ask.recall and ask.least:
             unanswered = self._recall(row, ask, keep, others, unanswered)
-        if not limit.per_minute and row.spent + keep + ask.least > row.cap and not granted:
+        if not limit.rate and row.spent + keep + ask.least > row.cap and not granted:
             unanswered = 0
-        if limit.per_minute:
-            row.level -= granted * UNIT
-        row.updated_at = now
+        if limit.rate:
+            row.level -= granted * unit
         spare += max(granted - ask.need, 0)
         ends = now + round(self.ttl_s * MICRO)
-        row.leases[ask.lease] = Lease(keep + granted, spare, ask.settled, ask.heard, now, ends)
-        return Grant(kept, granted, left - granted, elsewhere, unanswered, row.spent)
+        waits = 0 if granted or limit.rate else ask.least
+        since = mine.waits_since if mine and mine.waits else now
+        row.leases[ask.lease] = Lease(
+            keep + granted, spare, ask.settled, ask.heard, now, ends, waits, since
+        )
+        lately = row.recalled_at is not None and row.recalled_at > now - 2 * MICRO
+        recalls = row.recalls if lately else 0
+        used = [
+            lease
+            for name, lease in row.leases.items()
+            if name != ask.lease and lease.updated_at > now - 60 * MICRO
+        ]
+        return Grant(
+            kept, granted, left - granted, elsewhere, unanswered, recalls, len(used), row.spent
+        )
 
-    def _settled(self, row: Row, delta: int, held: int, others: Sequence[Lease]) -> int:
-        if not row.per_minute:
+    def _ahead(self, others: Sequence[Lease], mine: Lease | None, left: int, now: int) -> int:
+        """What those are to get who wait for longer, and who could have it."""
+        since = mine.waits_since if mine and mine.waits else now
+        ahead = 0
+        for lease in sorted(others, key=lambda x: x.waits_since):
+            recent = lease.updated_at > now - MICRO // 10
+            if lease.waits and recent and lease.waits_since < since and ahead + lease.waits <= left:
+                ahead += lease.waits
+        return ahead
+
+    def _settled(self, row: Row, delta: int, held: int, others: Sequence[Lease], since: int) -> int:
+        if not row.rate:
             row.spent += delta
-            return len([x for x in others if x.held > 0 and x.heard < row.recalls])
+            heard, alive = since or row.recalls, row.updated_at - ALIVE
+            return len(
+                [x for x in others if x.held > 0 and x.heard < heard and x.updated_at > alive]
+            )
+        unit = row.unit
         if delta > 0:
-            row.level -= delta * UNIT
+            row.level -= delta * unit
         else:
-            row.level = max(row.level, min(row.level - delta * UNIT, (row.cap - held) * UNIT))
+            row.level = max(row.level, min(row.level - delta * unit, (row.cap - held) * unit))
         return 0
 
     def _recall(
@@ -132,16 +181,16 @@ class MemoryLimits:
     ) -> int:
         now = max(round(self.time() * MICRO), row.updated_at)
         holders = [lease for lease in others if lease.held > 0]
-        if row.per_minute:
+        if row.rate:
             enough = sum(lease.spare for lease in others) >= ask.least
             if enough and (row.recalled_at is None or row.recalled_at < now - MICRO):
                 row.recalled_at = now
                 row.recalls += 1
-                self.recalls.append(ask.limit.name)
+                self.recalls.append(f"{ask.limit.name}#{row.recalls}")
             return 0
         if holders and row.spent + keep + ask.least <= row.cap:
             row.recalled_at = now
             row.recalls += 1
-            self.recalls.append(ask.limit.name)
-            return len(holders)
+            self.recalls.append(f"{ask.limit.name}#{row.recalls}")
+            return len([x for x in holders if x.updated_at > now - ALIVE])
         return unanswered

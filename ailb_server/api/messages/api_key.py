@@ -1,7 +1,7 @@
 """API keys as messages, and back."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -24,7 +24,7 @@ _ROLES_BY_NUMBER: Mapping[int, Role] = {
     api_key_pb2.KEY_ROLE_UNSPECIFIED: Role.USER,
     **{number: role for role, number in _ROLES.items()},
 }
-_LIMITS = {
+LIMIT_NAMES = {
     "requests_per_minute": "requests_per_minute",
     "tokens_per_minute": "tokens_per_minute",
     "max_concurrent": "max_concurrent",
@@ -41,7 +41,7 @@ def new_key(request: pb.CreateApiKeyRequest) -> NewKey:
         name=request.name,
         allowed_models=tuple(request.allowed_models),
         allowed_collections=tuple(request.allowed_collections),
-        limits=_limits(KeyLimits(), request.limits),
+        limits=changed_limits(KeyLimits(), request.limits),
         expires_at=_seconds(request.expires_at) if request.HasField("expires_at") else None,
         metadata=dict(request.metadata),
     )
@@ -50,7 +50,7 @@ def new_key(request: pb.CreateApiKeyRequest) -> NewKey:
 
 def key_change(request: pb.UpdateApiKeyRequest) -> Callable[[KeyTerms], KeyTerms]:
     """What the request makes of a key's terms. Raises InvalidRequestError."""
-    unknown = set(request.clear) - {*_CLEARED, *_LIMITS}
+    unknown = set(request.clear) - {*_CLEARED, *LIMIT_NAMES}
     if unknown:
         raise InvalidRequestError("`clear` names what cannot be emptied.", param="clear")
     expires_at = _seconds(request.expires_at) if request.HasField("expires_at") else None
@@ -62,7 +62,7 @@ def key_change(request: pb.UpdateApiKeyRequest) -> Callable[[KeyTerms], KeyTerms
                 name=request.name if request.HasField("name") else terms.name,
                 allowed_models=tuple(request.allowed_models) or terms.allowed_models,
                 allowed_collections=tuple(request.allowed_collections) or terms.allowed_collections,
-                limits=_limits(terms.limits, request.limits),
+                limits=changed_limits(terms.limits, request.limits),
                 expires_at=terms.expires_at if expires_at is None else expires_at,
                 metadata=dict(request.metadata) or terms.metadata,
             ),
@@ -83,9 +83,7 @@ def _cleared(terms: KeyTerms, names: set[str]) -> KeyTerms:
         allowed_collections=() if "allowed_collections" in names else terms.allowed_collections,
         expires_at=None if "expires_at" in names else terms.expires_at,
         metadata={} if "metadata" in names else terms.metadata,
-        limits=KeyLimits(
-            **{own: None if n in names else getattr(limits, own) for n, own in _LIMITS.items()}
-        ),
+        limits=lifted(limits, names),
     )
 
 
@@ -100,7 +98,7 @@ def api_key(key: ApiKey) -> api_key_pb2.ApiKey:
         state=_state(key),
         allowed_models=key.terms.allowed_models,
         allowed_collections=key.terms.allowed_collections,
-        limits=_limits_message(key.terms.limits),
+        limits=limits_message(key.terms.limits),
         metadata=key.terms.metadata,
         version=key.version,
         created_at=_timestamp(key.created_at),
@@ -110,7 +108,7 @@ def api_key(key: ApiKey) -> api_key_pb2.ApiKey:
     )
     if _state(key) == api_key_pb2.KEY_STATE_ACTIVE and _is_ahead(key.previous_expires_at):
         message.previous_prefix = key.previous_prefix or ""
-        message.previous_expires_at.CopyFrom(_stamped(key.previous_expires_at or 0))
+        message.previous_expires_at.CopyFrom(stamped(key.previous_expires_at or 0))
     return message
 
 
@@ -126,7 +124,14 @@ def _state(key: ApiKey) -> api_key_pb2.KeyState.ValueType:
     return api_key_pb2.KEY_STATE_ACTIVE
 
 
-def _limits(limits: KeyLimits, asked: api_key_pb2.KeyLimits) -> KeyLimits:
+def lifted(limits: KeyLimits, names: Iterable[str]) -> KeyLimits:
+    """Without those that are named as in `KeyLimits`; other names are of no interest."""
+    return KeyLimits(
+        **{own: None if n in names else getattr(limits, own) for n, own in LIMIT_NAMES.items()}
+    )
+
+
+def changed_limits(limits: KeyLimits, asked: api_key_pb2.KeyLimits) -> KeyLimits:
     """Those that are set, instead of those before."""
     budget = limits.monthly_budget_micro_dollars
     if asked.HasField("monthly_budget_usd"):
@@ -152,7 +157,8 @@ def _micro_dollars(usd: float) -> int:
     return round(usd * _MICRO)
 
 
-def _limits_message(limits: KeyLimits) -> api_key_pb2.KeyLimits:
+def limits_message(limits: KeyLimits) -> api_key_pb2.KeyLimits:
+    """Those that there are."""
     budget = limits.monthly_budget_micro_dollars
     return api_key_pb2.KeyLimits(
         requests_per_minute=limits.requests_per_minute,
@@ -170,10 +176,11 @@ def _seconds(moment: Timestamp) -> float:
 
 
 def _timestamp(seconds: float | None) -> Timestamp | None:
-    return None if seconds is None else _stamped(seconds)
+    return None if seconds is None else stamped(seconds)
 
 
-def _stamped(seconds: float) -> Timestamp:
+def stamped(seconds: float) -> Timestamp:
+    """Of seconds since 1970."""
     moment = Timestamp()
     moment.FromMicroseconds(round(seconds * _MICRO))
     return moment

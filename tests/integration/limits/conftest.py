@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 from ailb_server.access.bucket import LeaseRules
 from ailb_server.access.leases import EngineRules, Leases
+from ailb_server.access.limit_administration import LimitAdministration
+from ailb_server.access.rate_limit_watch import RateLimitWatch
+from ailb_server.access.rate_limits import RateLimitBook
 from ailb_server.domain.admission import Admitted
 from ailb_server.domain.chat import ChatRequest, TokenUsage
 from ailb_server.domain.errors import AilbError
@@ -19,12 +22,15 @@ from ailb_server.spend.reservation import Pricing
 from ailb_server.storage.limits import CHANNEL, PostgresLimits
 from ailb_server.storage.notifications import Notifications
 from ailb_server.storage.pool import Store
+from ailb_server.storage.rate_limits import CHANNEL as RATE_LIMITS
+from ailb_server.storage.rate_limits import PostgresRateLimits
 from tests.unit.doubles import chat
 
 # A dollar for each token of an answer, nothing for a prompt.
 PRICE = Price(completion=1_000_000_000_000)
 TARGET = Target("p", "m", price=PRICE)
 DOLLAR = 1_000_000
+ROUTES = {"m": "chats"}
 
 
 @dataclass
@@ -63,6 +69,8 @@ class Instance:
     seen: Seen
     store: Store
     listening: "asyncio.Task[None]"
+    watch: RateLimitWatch
+    administration: LimitAdministration
 
     def stop(self) -> None:
         self.listening.cancel()
@@ -103,6 +111,7 @@ async def instance(
     deny: bool = False,
     clock: Callable[[], float] = time.monotonic,
     wall: Callable[[], float] | None = None,
+    poll_s: float = 60.0,
 ) -> AsyncIterator[Instance]:
     """With a pool and a listener of its own. Times that are given are those of a simulation."""
     store = Store(dsn, size=2)
@@ -112,17 +121,28 @@ async def instance(
     leases = Leases(shared, seen, rules, EngineRules(), clock)
     leases.start()
     listening = asyncio.Event()
-    listener = Notifications(dsn, {CHANNEL: leases.recalled}, listening.set, ping_s=0.2)
+    kept = PostgresRateLimits(store, "test")
+    watch = RateLimitWatch(kept, RateLimitBook(), poll_s)
+    await watch.start()
+    heard = {CHANNEL: leases.recalled, RATE_LIMITS: watch.heard}
+    listener = Notifications(dsn, heard, listening.set, ping_s=0.2)
     task = asyncio.create_task(listener.run())
     await asyncio.wait_for(listening.wait(), 10)
     admission = LimitedAdmission(
-        Accounts(leases), leases, Pricing(), lambda _: [PRICE], seen, outage_denies=deny
+        Accounts(leases, book=watch.book, route_of=ROUTES.get),
+        leases,
+        Pricing(),
+        lambda _: [PRICE],
+        seen,
+        outage_denies=deny,
     )
+    administration = LimitAdministration(kept, lambda: ["openai"])
     try:
-        yield Instance(admission, leases, seen, store, task)
+        yield Instance(admission, leases, seen, store, task, watch, administration)
     finally:
         task.cancel()
         await asyncio.wait((task,))
+        await watch.close()
         await leases.close()
         await store.close()
 

@@ -8,7 +8,7 @@ import pytest
 from ailb_server.domain.limits import Ask, Limit
 from ailb_server.storage.limits import PostgresLimits
 from ailb_server.storage.pool import Store
-from tests.support.limits import MemoryLimits, budget, rpm, slots
+from tests.support.limits import MemoryLimits, budget, hourly, rpm, slots
 from tests.support.postgres import sql
 
 TTL_S = 15.0
@@ -17,11 +17,11 @@ START = 4_000_000_000.0
 
 def asked(limit: Limit, rng: random.Random) -> Ask:
     keep = rng.randint(0, 20)
-    spare = keep if limit.per_minute else rng.randint(0, keep)
+    spare = keep if limit.rate else rng.randint(0, keep)
     least = rng.choice((0, 1, 5, 30))
     need = least * rng.randint(1, 5)
     want = need + rng.randint(0, 20)
-    settled = rng.randint(-30, 30) if limit.per_minute else rng.randint(0, 30)
+    settled = rng.randint(-30, 30) if limit.rate else rng.randint(0, 30)
     return Ask(
         limit,
         lease=rng.randint(1, 4),
@@ -29,6 +29,7 @@ def asked(limit: Limit, rng: random.Random) -> Ask:
         spare=spare,
         settled=settled,
         heard=rng.randint(0, 10),
+        since=rng.choice((0, 0, rng.randint(1, 10))),
         least=least,
         need=need,
         want=want,
@@ -36,7 +37,9 @@ def asked(limit: Limit, rng: random.Random) -> Ask:
     )
 
 
-@pytest.mark.parametrize("limit", [rpm(600, 60), budget(200), slots(40)], ids=lambda x: x.quantity)
+@pytest.mark.parametrize(
+    "limit", [rpm(600, 60), hourly(400), budget(200), slots(40)], ids=lambda x: x.name
+)
 async def test_the_store_in_memory_answers_as_the_real_one(migrated_dsn: str, limit: Limit) -> None:
     rng = random.Random(7)  # noqa: S311
     now = START

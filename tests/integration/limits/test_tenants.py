@@ -27,7 +27,7 @@ async def test_the_views_tell_what_is_used(migrated_dsn: str) -> None:
         assert len(admitted) == 3
         told = sql(
             migrated_dsn,
-            "SELECT quantity, per_minute, at_once, leased >= 3, instances FROM limit_usage"
+            "SELECT quantity, rate, at_once, leased >= 3, instances FROM limit_usage"
             " WHERE quantity = 'slots'",
         )
         assert told == "slots|0|3|t|1"

@@ -12,7 +12,9 @@ STEPS = 1500
 
 
 def granted(amount: int) -> Grant:
-    return Grant(kept=True, granted=amount, left=0, elsewhere=0, unanswered=0, spent=0)
+    return Grant(
+        kept=True, granted=amount, left=0, elsewhere=0, unanswered=0, recalls=0, others=0, spent=0
+    )
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -35,7 +37,7 @@ def test_no_span_of_time_sees_more_than_the_rate_and_the_burst(seed: int) -> Non
             case _:
                 world.message(one)
     assert len(world.used) > 20
-    assert most(world.used, world.limit.per_minute / 60) <= world.limit.cap + 1e-6
+    assert most(world.used, world.limit.rate / 60) <= world.limit.cap + 1e-6
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -89,7 +91,7 @@ def test_all_of_it_comes_back_when_nobody_uses_it(limit: Limit) -> None:
     world.renew(world.instances[0])
     row = world.store.rows[world.limit.name]
     assert sum(lease.held for lease in row.leases.values()) == 0
-    assert (row.level // 60_000_000 if world.limit.per_minute else row.cap - row.spent) == row.cap
+    assert (row.level // 60_000_000 if world.limit.rate else row.cap - row.spent) == row.cap
 
 
 def test_a_lease_that_could_not_be_renewed_is_void_before_the_store_gives_it_away() -> None:

@@ -75,7 +75,7 @@ class Desk:
         found = {}
         for name, row in self.store.rows.items():
             held = sum(lease.held for lease in row.leases.values())
-            rate = row.level // 60_000_000 if row.per_minute else row.cap - row.spent
+            rate = row.level // 60_000_000 if row.rate else row.cap - row.spent
             found[name] = rate - held
         return found
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ailb_server.routing.budget import RetryBudget
 from ailb_server.routing.ewma import Ewma, PeakEwma
 from ailb_server.routing.histogram import Histogram
-from ailb_server.routing.limits import Gate, ProviderLimits
+from ailb_server.routing.limits import Entry, Gate, ProviderLimits
 from ailb_server.routing.window import SlidingSum
 from tests.unit.routing.clock import Clock
 
@@ -137,37 +137,40 @@ def test_tokens_of_a_minute_are_kept_though_less_were_used_than_expected(
     """Each call expects some tokens, and settles, some calls later, for a share of them."""
     limit, now = 1000, 1000.0
     gate = Gate(ProviderLimits(tokens_per_minute=limit, requests_per_minute=10**6))
-    entered, open_calls = list[list[float]](), list[tuple[int, int, int]]()
+    entered, open_calls = list[tuple[Entry, float]](), list[tuple[int, int, int]]()
     for index, (passed, expected, share, later) in enumerate(calls):
         now += passed
         for due, place, used in [call for call in open_calls if call[0] <= index]:
-            at, charged = entered[place]
-            gate.correct(at, now, used - int(charged))
-            entered[place] = [at, used]
+            entry, _ = entered[place]
+            gate.correct(entry, now, used)
+            entered[place] = (entry, used)
             open_calls.remove((due, place, used))
         if gate.wait_s(now, expected) > 0:
             continue
-        gate.enter(now, expected)
-        entered.append([now, expected])
+        entry_now = gate.enter(now, expected)
+        assert entry_now is not None
+        entered.append((entry_now, expected))
         open_calls.append((index + later, len(entered) - 1, int(expected * share)))
-        assert sum(tokens for at, tokens in entered if at > now - 60) <= limit
+        assert sum(tokens for entry, tokens in entered if entry.at > now - 60) <= limit
 
 
 def test_a_correction_does_not_outlast_what_it_corrects() -> None:
     gate = Gate(ProviderLimits(tokens_per_minute=1000))
-    gate.enter(0.5, 1000)
-    gate.correct(0.5, 50, -900)
+    entry = gate.enter(0.5, 1000)
+    assert entry is not None
+    gate.correct(entry, 50, 100)
     gate.enter(61.9, 900)
     assert gate.wait_s(61.9, 101) > 0
-    gate.correct(0.5, 63, -100)
+    gate.correct(entry, 63, 0)
     assert gate.wait_s(63, 100) == 0
 
 
 def test_what_was_never_sent_is_given_back() -> None:
     gate = Gate(ProviderLimits(requests_per_minute=1, tokens_per_minute=100))
-    gate.enter(5, 100)
+    entry = gate.enter(5, 100)
+    assert entry is not None
     assert gate.wait_s(6, 100) > 0
-    gate.refund(5, 6, 100)
+    gate.refund(entry, 6)
     assert gate.wait_s(6, 100) == 0
 
 
