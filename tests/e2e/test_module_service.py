@@ -294,3 +294,55 @@ async def test_calls_are_audited_polls_together(
         "scale.wished|Scale|1|failed|nlb",
         "scale.wished|instances|1|ok|nlb",
     ]
+
+
+@pytest.mark.parametrize("kind", [pb.SetRateLimitRequest, pb.ApplyRateLimitRequest])
+async def test_a_rate_limit_holds_is_listed_and_is_removed(
+    instance: ModuleInstance, kind: Any
+) -> None:
+    limit = types.RateLimit(
+        limit_id="slow", target="model:demo", requests_per_hour=1, burst_size=1, enabled=True
+    )
+    answer = await instance.call(kind(limit=limit))
+    assert answer.success, answer
+    assert "slow" in answer.message
+    await instance.say()
+
+    async def refused() -> bool:
+        try:
+            await instance.say()
+        except grpc.aio.AioRpcError as error:
+            code: grpc.StatusCode = error.code()
+            return code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        return False
+
+    await until(refused)
+    found = await instance.call(pb.GetRateLimitsRequest(target="model:demo"))
+    assert (found.total_limits, list(found.limits)) == (1, [limit])
+    assert not (await instance.call(pb.GetRateLimitsRequest(target="global"))).limits
+    (told,) = (await instance.call(pb.GetConfigRequest(config_type="limits"))).configs
+    assert [one["limit_id"] for one in json.loads(told.config_data)] == ["slow"]
+    assert (await instance.call(pb.RemoveRateLimitRequest(limit_id="slow"))).success
+
+    async def let_in() -> bool:
+        return not await refused()
+
+    await until(let_in)
+    again = await instance.call(pb.RemoveRateLimitRequest(limit_id="slow"))
+    assert (again.success, again.error.code) == (False, types.STATUS_CODE_NOT_FOUND)
+    assert again.error.details["param"] == "limit_id"
+
+
+async def test_a_bad_rate_limit_is_refused_by_its_field(
+    instance: ModuleInstance, migrated_dsn: str
+) -> None:
+    for limit, param in (
+        (types.RateLimit(target="nobody", requests_per_minute=1), "target"),
+        (types.RateLimit(target="provider:none", requests_per_minute=1), "target"),
+        (types.RateLimit(target="global", requests_per_second=-1), "requests_per_second"),
+    ):
+        answer = await instance.call(pb.SetRateLimitRequest(limit=limit))
+        assert not answer.success
+        assert answer.error.details["param"] == param
+    assert (await instance.call(pb.SetRateLimitRequest())).error.details["param"] == "limit"
+    assert sql(migrated_dsn, "SELECT count(*) FROM rate_limits") == "0"

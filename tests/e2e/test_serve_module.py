@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,55 +15,90 @@ from marchproxy import module_pb2 as pb
 from marchproxy import module_pb2_grpc
 from marchproxy import types_pb2 as types
 from tests.support.command import Ailb
-from tests.support.module import ADMIN, demo, say, until
+from tests.support.module import ADMIN, Json, demo, say, until
 from tests.support.postgres import sql
 from tests.support.stack import free_port
+
+
+class Served:
+    """`ailb serve` with a YAML file, and a channel to it."""
+
+    def __init__(self, ailb: Ailb, file: Path, channel: grpc.aio.Channel, key: str) -> None:
+        self.ailb = ailb
+        self.channel = channel
+        self._file = file
+        self._metadata = (("authorization", f"Bearer {key}"),)
+        self._stub: Any = module_pb2_grpc.ModuleServiceStub(channel)
+
+    async def hang_up(self, file: str, until: str) -> None:
+        """Changes the file and sends SIGHUP."""
+        self._file.write_text(file)
+        self.ailb.process.send_signal(signal.SIGHUP)
+        await asyncio.to_thread(self.ailb.until, until)
+
+    async def call(self, request: Any) -> Any:
+        name = type(request).__name__.removesuffix("Request")
+        return await getattr(self._stub, name)(request, metadata=self._metadata)
+
+    async def streams(self) -> bool:
+        stats = (await self.call(pb.GetStatsRequest())).stats
+        return bool(stats.custom_stats["active_streams"] == "1")
+
+    async def refuses(self) -> bool:
+        """Whether new chats are refused."""
+        try:
+            await say(self.channel, "of-b")
+        except grpc.aio.AioRpcError as error:
+            code: grpc.StatusCode = error.code()
+            return code is grpc.StatusCode.UNAVAILABLE
+        return False
+
+
+@contextlib.asynccontextmanager
+async def served(dsn: str, directory: Path, file: str) -> AsyncIterator[Served]:
+    place, port = directory / "ailb.yaml", free_port()
+    place.write_text(file)
+    environment = {
+        "DATABASE_URL": dsn,
+        "GRPC_PORT": port,
+        "AILB_CONFIG": place,
+        "ADMIN_API_KEY": ADMIN,
+        "LOG_FORMAT": "text",
+    }
+    with Ailb("serve", directory=directory, environment=environment) as ailb:
+        await asyncio.to_thread(ailb.until, "AILB 0")
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield Served(ailb, place, channel, await module_key(channel))
+
+
+def only(name: str, told: Json) -> str:
+    return f"providers:\n- name: {name}\n  base_url: {told['base_url']}\n"
 
 
 async def test_sighup_reloads_and_shutdown_ends_with_status_0(
     migrated_dsn: str, tmp_path: Path
 ) -> None:
-    file = tmp_path / "ailb.yaml"
-    port = free_port()
-    environment = {
-        "DATABASE_URL": migrated_dsn,
-        "GRPC_PORT": port,
-        "AILB_CONFIG": file,
-        "ADMIN_API_KEY": ADMIN,
-        "LOG_FORMAT": "text",
-    }
-    async with demo("of-a") as (_, a), demo("of-b") as (_, b):
-        file.write_text(f"providers:\n- name: a\n  base_url: {a['base_url']}\n")
-        with Ailb("serve", directory=tmp_path, environment=environment) as ailb:
-            await asyncio.to_thread(ailb.until, "AILB 0")
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                metadata = (("authorization", f"Bearer {await module_key(channel)}"),)
-                module: Any = module_pb2_grpc.ModuleServiceStub(channel)
-                file.write_text(f"providers: [{{name: b, base_url: '{b['base_url']}'")
-                ailb.process.send_signal(signal.SIGHUP)
-                await asyncio.to_thread(ailb.until, "is not valid YAML (line ")
-                assert await say(channel, "of-a")
-                file.write_text(f"providers:\n- name: b\n  base_url: {b['base_url']}\n")
-                ailb.process.send_signal(signal.SIGHUP)
-                await asyncio.to_thread(ailb.until, "configuration 2 is in force, by SIGHUP")
-                assert await say(channel, "of-b")
-                # The stream that runs is let end, new calls are not taken.
-                running = asyncio.create_task(say(channel, "of-b", words=40, chunk_ms=40))
-
-                async def runs() -> bool:
-                    stats = await module.GetStats(pb.GetStatsRequest(), metadata=metadata)
-                    return bool(stats.stats.custom_stats["active_streams"] == "1")
-
-                await until(runs)
-                end = pb.ShutdownRequest(graceful=True, timeout_seconds=20)
-                assert (await module.Shutdown(end, metadata=metadata)).success
-                await until(lambda: refused(channel))
-                status = await module.GetStatus(pb.GetStatusRequest(), metadata=metadata)
-                assert status.status == types.HEALTH_STATUS_STOPPING
-                assert not running.done()
-                assert len((await running).split()) >= 40
-            assert await asyncio.to_thread(ailb.process.wait, 20) == 0
-    # All that was told reached the store: the ledger's journal is empty.
+    async with (
+        demo("of-a") as (_, a),
+        demo("of-b") as (_, b),
+        served(migrated_dsn, tmp_path, only("a", a)) as server,
+    ):
+        await server.hang_up("providers: [{name: b", "is not valid YAML (line ")
+        assert await say(server.channel, "of-a")
+        await server.hang_up(only("b", b), "configuration 2 is in force, by SIGHUP")
+        assert await say(server.channel, "of-b")
+        # The stream that runs is let end, new calls are not taken.
+        running = asyncio.create_task(say(server.channel, "of-b", words=60, chunk_ms=60))
+        await until(server.streams)
+        end = pb.ShutdownRequest(graceful=True, timeout_seconds=20)
+        assert (await server.call(end)).success
+        await until(server.refuses)
+        status = await server.call(pb.GetStatusRequest())
+        assert status.status == types.HEALTH_STATUS_STOPPING
+        assert not running.done()
+        assert len((await running).split()) >= 60
+        assert await asyncio.to_thread(server.ailb.process.wait, 20) == 0
+    # All that was told reached the store.
     assert sql(migrated_dsn, "SELECT count(*) FROM usage_ledger") == "3"
     assert sql(migrated_dsn, "SELECT count(*) FROM instances") == "0"
     told = "SELECT actor, outcome FROM audit_log WHERE action = 'config.reloaded' ORDER BY id"
@@ -70,27 +106,16 @@ async def test_sighup_reloads_and_shutdown_ends_with_status_0(
 
 
 async def test_a_shutdown_that_is_not_graceful_is_soon(migrated_dsn: str, tmp_path: Path) -> None:
-    port = free_port()
-    environment = {
-        "DATABASE_URL": migrated_dsn,
-        "GRPC_PORT": port,
-        "ADMIN_API_KEY": ADMIN,
-        "DEMO_PROVIDER": "true",
-        "LOG_FORMAT": "text",
-    }
-    with Ailb("serve", directory=tmp_path, environment=environment) as ailb:
-        await asyncio.to_thread(ailb.until, "AILB 0")
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            metadata = (("authorization", f"Bearer {await module_key(channel)}"),)
-            module: Any = module_pb2_grpc.ModuleServiceStub(channel)
-            running = asyncio.create_task(say(channel, "demo", words=5000, chunk_ms=100))
-            await asyncio.sleep(0)
-            assert (await module.Shutdown(pb.ShutdownRequest(), metadata=metadata)).success
-            with contextlib.suppress(grpc.aio.AioRpcError):
-                await running
-            with pytest.raises(grpc.aio.AioRpcError):
-                running.result()
-        assert await asyncio.to_thread(ailb.process.wait, 20) == 0
+    async with (
+        demo("of-a") as (_, a),
+        served(migrated_dsn, tmp_path, only("a", a)) as server,
+    ):
+        running = asyncio.create_task(say(server.channel, "of-a", words=5000, chunk_ms=100))
+        await until(server.streams)
+        assert (await server.call(pb.ShutdownRequest())).success
+        with pytest.raises(grpc.aio.AioRpcError):
+            await running
+        assert await asyncio.to_thread(server.ailb.process.wait, 20) == 0
 
 
 async def module_key(channel: grpc.aio.Channel) -> str:
@@ -98,13 +123,3 @@ async def module_key(channel: grpc.aio.Channel) -> str:
     new = api_key_service_pb2.CreateApiKeyRequest(name="nlb", role=api_key_pb2.KEY_ROLE_MODULE)
     made = await keys.CreateApiKey(new, metadata=(("authorization", f"Bearer {ADMIN}"),))
     return str(made.secret)
-
-
-async def refused(channel: grpc.aio.Channel) -> bool:
-    """Whether new chats are."""
-    try:
-        await say(channel, "of-b")
-    except grpc.aio.AioRpcError as error:
-        code: grpc.StatusCode = error.code()
-        return code is grpc.StatusCode.UNAVAILABLE
-    return False
