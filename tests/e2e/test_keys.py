@@ -252,17 +252,9 @@ def provoked(stack: Stack, secrets: list[str]) -> str:
 
 
 async def flushed(stack: Stack) -> None:
-<<<<<<< HEAD
-    """What the audit log would be told within seconds."""
-    ground = stack.gateway._ground
-    assert ground is not None
-    note: Any = ground.access.gate.refused
-    await note.__self__.flush()
-=======
     """Writes the refusals that are counted now, instead of seconds later."""
-    access: Any = stack.gateway._access
-    await access.gate.refused.__self__.log.flush()
->>>>>>> wip-audit
+    ground: Any = stack.gateway._ground
+    await ground.access.gate.refused.__self__.log.flush()
 
 
 def test_the_command_line(locked: Stack, tmp_path: Path) -> None:
