@@ -10,7 +10,7 @@ import platform
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -18,10 +18,20 @@ from ailb_server.domain.chat import ChatRequest
 from ailb_server.routing.strategies import STRATEGIES
 from benchmarks.figures import Typical, typical
 from benchmarks.machine import cpu_model
-from benchmarks.routing_setup import Routing, demanding_chat, plain_chat, routing
+from benchmarks.routing_setup import (
+    Caller,
+    Routing,
+    demanding_chat,
+    plain_chat,
+    routing,
+    with_routes,
+)
 
 AIM_US = 50.0
 TARGETS = (1, 50)
+ROUTES = 100
+ROUTED = f"plan, 50 targets, 1 of {ROUTES} routes"
+UNROUTED = f"plan, 1 target, none of {ROUTES} routes"
 OPEN = "Dispatcher.open, 1 target"
 PROVIDER = "of it the fake provider's own"
 
@@ -96,7 +106,10 @@ def text(figures: Figures, repetitions: int) -> str:
             "",
             _verdict(figures),
             "",
-            *(f"{name:<32}{figures[name].median:>9.1f}" for name in (OPEN, PROVIDER)),
+            *(
+                f"{name:<36}{figures[name].median:>9.1f}"
+                for name in (ROUTED, UNROUTED, OPEN, PROVIDER)
+            ),
             "",
             f"Spread of the repetitions: ±{usual:.0%} in the median cell,"
             f" ±{figures[widest].spread:.0%} in the widest ({_name(widest)}).",
@@ -144,6 +157,10 @@ def _cells() -> dict[Cell, Batch]:
             # Its own router: a strategy's traces must not change the next one's work.
             built = routing(case.targets, declared=case.declared)
             cells[name, case] = partial(_plans, built, request, name)
+    routed = with_routes(routing(max(TARGETS), declared=False), ROUTES)
+    cells[ROUTED] = partial(_plans, routed, plain_chat(), None, Caller())
+    unrouted = with_routes(routing(max(TARGETS), declared=False), ROUTES)
+    cells[UNROUTED] = partial(_plans, unrouted, replace(plain_chat(), model="p0/m"), None, Caller())
     single = routing(1, declared=False)
     cells[OPEN] = partial(_opens, single, plain_chat())
     cells[PROVIDER] = partial(_provider_opens, single, plain_chat())
@@ -159,11 +176,13 @@ async def _per_call_us(batch: Batch, window_s: float) -> float:
     return taken / (batches * _BATCH) / _NS_PER_US
 
 
-async def _plans(built: Routing, request: ChatRequest, strategy: str) -> int:
+async def _plans(
+    built: Routing, request: ChatRequest, strategy: str | None, caller: Caller | None = None
+) -> int:
     plan = built.router.plan
     before = time.process_time_ns()
     for _ in range(_BATCH):
-        plan(request, strategy)
+        plan(request, strategy, caller)
     return time.process_time_ns() - before
 
 

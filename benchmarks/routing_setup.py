@@ -5,12 +5,15 @@ Nothing here opens a socket or waits.
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, TokenUsage
 from ailb_server.domain.ports import ProviderAnswer
+from ailb_server.domain.principal import Principal
+from ailb_server.domain.rollout import begun
+from ailb_server.domain.route import Face, Metadata, ModelRoute, RouteTerms, Version
 from ailb_server.domain.target import Capabilities, Price, Target
 from ailb_server.routing.catalogue import Catalogue, Declaration
 from ailb_server.routing.dispatcher import Dispatcher
@@ -79,6 +82,30 @@ def routing(targets: int, *, declared: bool) -> Routing:
     router = Router(Catalogue(declarations, ledger), ledger)
     _use_once(router)
     return Routing(router, Dispatcher(Roster(providers), ledger, _unseen), providers["p0"])
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks over REST, in a session."""
+
+    face: Face = Face.REST
+    who: Principal = field(default_factory=Principal)
+    session_id: str | None = "a-session"
+    metadata: Metadata = ()
+
+
+def with_routes(built: Routing, count: int) -> Routing:
+    """The same, MODEL going by the last of so many routes, half of them patterns, to two versions
+    of all its targets."""
+    halves = tuple(Version(name, (MODEL,)) for name in ("blue", "green"))
+    rollout = begun((("blue", 90), ("green", 10)), 0.0)
+    patterns = [f"other-{n}" if n % 2 else f"other-{n}-*" for n in range(count - 1)]
+    routes = [
+        ModelRoute(RouteTerms(f"r{n}", pattern, halves), rollout)
+        for n, pattern in enumerate((*patterns, "?"))
+    ]
+    built.router.catalogue.set_routes(routes)
+    return built
 
 
 def plain_chat() -> ChatRequest:

@@ -102,7 +102,9 @@ class AnthropicService(pb_grpc.AnthropicServiceServicer):
             with Refusals(call):
                 asked = parse_messages_request(request.body.data, _headers(context))
             with interruption(call):
-                counted = await self._counting.count(asked.chat, call.principal)
+                counted = await self._counting.count(
+                    asked.chat, call.principal, call_wishes(context)
+                )
         except Exception as error:
             if not call.rest:
                 raise

@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from ailb_server.api.edge import current_call
+from ailb_server.domain.route import Face
 from ailb_server.domain.session_id import check_session_id
 from ailb_server.pipeline.wishes import CallWishes
 
@@ -18,12 +19,19 @@ def call_wishes(context: Context) -> CallWishes:
     """Who calls; `x-ailb-routing-strategy` and `x-session-id` (headers to Envoy, metadata to gRPC);
     gRPC's own deadline."""
     strategy = session_id = None
-    for key, value in context.invocation_metadata() or ():
+    metadata = context.invocation_metadata() or ()
+    for key, value in metadata:
         if key == STRATEGY_KEY and isinstance(value, str):
             strategy = value
         elif key == SESSION_KEY and isinstance(value, str) and value:
             session_id = check_session_id(value)
     call = current_call.get()
     return CallWishes(
-        strategy, context.time_remaining(), call.principal, session_id, call.request_id
+        strategy,
+        context.time_remaining(),
+        call.principal,
+        session_id,
+        call.request_id,
+        Face.REST if call.rest else Face.GRPC,
+        metadata,
     )

@@ -29,7 +29,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     ) -> pb.ListModelsResponse:
         """Those that the caller may use, ordered by id."""
         who = current_call.get().principal
-        served = sorted(self._catalogue.table.models.values(), key=lambda model: model.id)
+        served = sorted(self._catalogue.listed(), key=lambda model: model.id)
         models = [
             model_pb2.Model(
                 id=model.id, object=_OBJECT, created=self._created, owned_by=model.owned_by
@@ -44,7 +44,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         """NOT_FOUND for a name that routing does not know, PERMISSION_DENIED for one that the
         caller may not use."""
         current_call.get().principal.require_model(request.id)
-        model = self._catalogue.table.resolve(request.id)
+        model = self._catalogue.described(request.id)
         return pb.GetModelResponse(
             id=model.id, object=_OBJECT, created=self._created, owned_by=model.owned_by
         )

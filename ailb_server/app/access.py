@@ -133,11 +133,12 @@ def _hear(
         else:
             authenticator.missed()
 
-    def missed() -> None:
+    def listening() -> None:
         authenticator.missed()
-        for hear in heard.values():
-            hear("")
+        for act in heard.values():
+            # What was announced before went unheard: an empty announcement, of anything.
+            act("")
 
-    listener = Notifications(database_url, {**heard, CHANNEL: changed}, missed)
+    listener = Notifications(database_url, {**heard, CHANNEL: changed}, listening)
     task = asyncio.create_task(listener.run())
     closing.push_async_callback(ended, task)

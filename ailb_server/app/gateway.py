@@ -16,12 +16,14 @@ from ailb_server.api.health_service import HealthService, Instance
 from ailb_server.app.access import AccessParts, PepperError, first_admin, open_access
 from ailb_server.app.audit import OpenAudit, open_audit
 from ailb_server.app.context import open_context
+from ailb_server.app.ground import Ground
 from ailb_server.app.limits import open_limits
 from ailb_server.app.module import ModuleParts, OpenModule, Signs, open_module
 from ailb_server.app.process import Process
 from ailb_server.app.providers import (
     demo_provider,
 )
+from ailb_server.app.routes import OpenRoutes, RoutesHeard, open_routes
 from ailb_server.app.routing import OpenRouting, RoutingRules, open_routing
 from ailb_server.app.services import access_services, core_services, usage_services
 from ailb_server.app.tasks import ended
@@ -84,6 +86,7 @@ class Gateway:
         self._signs = Signs(asyncio.Event(), asyncio.Event())
         self._module: OpenModule | None = None
         self._drain_s: float | None = None
+        self.model_routes: OpenRoutes | None = None
         self.providers: tuple[ProviderSettings, ...] = configuration.providers
         self._demo: tuple[ProviderSettings, ...] = ()
 
@@ -138,17 +141,15 @@ class Gateway:
         store = await self._open_store()
         audit = open_audit(settings, store, metrics, self._closing)
         limits = await open_limits(settings, store, LimitMetrics(metrics.registry), self._closing)
-        heard = {**limits.heard, CHANNEL: lambda _: self._signs.changed.set()}
-        access = self._access = await open_access(
-            settings, store, self._database_url, audit, heard, self._closing
-        )
+        ground = Ground(store, audit, metrics, limits)
+        announced = RoutesHeard()
+        access = self._access = await self._open_access(ground, announced)
         if settings.demo_provider:
             await self._start_demo()
         usage = await open_usage(settings, store, metrics, self._closing)
         metering = Metering(metrics)
-        renewed = partial(limits.ledger_rules, settings)
-        rules = RoutingRules(await renewed(self.providers), limits.pricing, renewed)
-        routing = await self._open_routing(metrics, Observers((metering, usage.own)), rules)
+        routing = await self._open_routing(ground, Observers((metering, usage.own)))
+        routes = self.model_routes = await self._open_routes(routing, audit, announced)
         context = await open_context(
             settings, store, self._database_url, routing.embedders, metrics, self._closing
         )
@@ -156,7 +157,7 @@ class Gateway:
         pipeline = replace(
             routing.pipeline,
             context=context.stage,
-            admission=limits.admission(settings, routing.catalogue),
+            admission=limits.admission(settings, routing.catalogue, routing.catalogue.route_of),
             pricing=limits.pricing,
             observer=Observers((metering, usage.callers)),
         )
@@ -168,12 +169,22 @@ class Gateway:
             *access_services(access.administration, access.tenants),
             *usage_services(usage.service),
         )
-        parts = self._module_parts(store, audit, metrics, routing, health)
-        settable = limits.administration(lambda: tuple(routing.switching.roster))
-        module = self._module = await open_module(replace(parts, limits=settable))
+        module = self._module = await open_module(
+            self._module_parts(ground, routing, routes, health)
+        )
         bound = await self._serve(port, metrics, (*services, *module.services))
         module.begin(settings.host, bound, self._closing)
         return bound
+
+    async def _open_access(self, ground: Ground, announced: RoutesHeard) -> AccessParts:
+        heard = {
+            **ground.limits.heard,
+            **announced.heard,
+            CHANNEL: lambda _: self._signs.changed.set(),
+        }
+        return await open_access(
+            self._settings, ground.store, self._database_url, ground.audit, heard, self._closing
+        )
 
     def _health(
         self, routing: OpenRouting, store: Store, parts: Sequence[Callable[[], PartHealth]]
@@ -182,19 +193,13 @@ class Gateway:
         return HealthService(instance, routing.catalogue, store.ping, parts)
 
     def _module_parts(
-        self,
-        store: Store,
-        audit: OpenAudit,
-        metrics: Metrics,
-        routing: OpenRouting,
-        health: HealthService,
+        self, ground: Ground, routing: OpenRouting, routes: OpenRoutes, health: HealthService
     ) -> ModuleParts:
         return ModuleParts(
             configuration=self._configuration,
-            store=store,
-            audit=audit,
-            metrics=metrics,
+            ground=ground,
             routing=routing,
+            routes=routes,
             health=health,
             journals=journal_directory(self._settings),
             signs=self._signs,
@@ -207,14 +212,22 @@ class Gateway:
         if self._process.end is not None:
             self._process.end()
 
-    async def _open_routing(
-        self, metrics: Metrics, own: ChatObserver, rules: RoutingRules
-    ) -> OpenRouting:
-        routing = open_routing(self._configuration, self._demo, metrics, own, rules, self._closing)
+    async def _open_routing(self, ground: Ground, own: ChatObserver) -> OpenRouting:
+        renewed = partial(ground.limits.ledger_rules, self._settings)
+        rules = RoutingRules(await renewed(self.providers), ground.limits.pricing, renewed)
+        routing = open_routing(
+            self._configuration, self._demo, ground.metrics, own, rules, self._closing
+        )
         self._catalogue = routing.catalogue
         await routing.catalogue.learn_prices()
         await self._keep_fresh(routing.catalogue)
         return routing
+
+    async def _open_routes(
+        self, routing: OpenRouting, audit: OpenAudit, announced: RoutesHeard
+    ) -> OpenRoutes:
+        router, ending = routing.pipeline.router, self._is_draining
+        return await open_routes(self._settings, audit, router, announced, ending, self._closing)
 
     async def _open_store(self) -> Store:
         settings = self._settings

@@ -52,8 +52,7 @@ class OpenLimits:
         """For the pipeline."""
 
         def prices(model: str) -> Sequence[Price | None]:
-            served = catalogue.table.find(model)
-            return [target.price for target in served.targets] if served else []
+            return [target.price for target in catalogue.candidates(model)]
 
         return LimitedAdmission(
             Accounts(self.leases, settings.limit_burst_s, book=self.book, route_of=route_of),

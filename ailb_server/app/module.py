@@ -10,6 +10,8 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from google.protobuf.json_format import MessageToDict
+
 from ailb_server.access.limit_administration import LimitAdministration
 from ailb_server.api.health_service import HealthService
 from ailb_server.api.module.calls import ModuleCalls
@@ -20,11 +22,13 @@ from ailb_server.api.module.figures import FigureCalls
 from ailb_server.api.module.instances import InstanceCalls
 from ailb_server.api.module.limits import LimitCalls
 from ailb_server.api.module.module_service import ModuleService
+from ailb_server.api.module.routes import RouteCalls
 from ailb_server.api.module.status import DeepParts, OwnStatus, StatusCalls
-from ailb_server.app.audit import OpenAudit
 from ailb_server.app.disk import disk_health
+from ailb_server.app.ground import Ground
 from ailb_server.app.presence import SILENT_S, Presence
 from ailb_server.app.reloading import Reloading, ReloadPorts
+from ailb_server.app.routes import OpenRoutes
 from ailb_server.app.routing import OpenRouting
 from ailb_server.app.services import module_services
 from ailb_server.app.version import VERSION
@@ -33,9 +37,8 @@ from ailb_server.server import Register
 from ailb_server.settings import Configuration
 from ailb_server.storage.instances import PostgresInstances
 from ailb_server.storage.overlays import PostgresOverlays
-from ailb_server.storage.pool import Store
 from ailb_server.telemetry.config_metrics import ConfigMetrics
-from ailb_server.telemetry.metrics import Metrics
+from marchproxy import module_pb2 as pb
 
 _EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104
 
@@ -54,16 +57,14 @@ class ModuleParts:
     """Of the instance. `journals` is where they are; `read` and `end` are the process's ways."""
 
     configuration: Configuration
-    store: Store
-    audit: OpenAudit
-    metrics: Metrics
+    ground: Ground
     routing: OpenRouting
+    routes: OpenRoutes
     health: HealthService
     journals: Path
     signs: Signs
     read: Callable[[], Configuration] | None
     end: Callable[[float | None], None] | None
-    limits: LimitAdministration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,36 +88,26 @@ class OpenModule:
 
 async def open_module(parts: ModuleParts) -> OpenModule:
     """Puts in force what was changed at run time before, too."""
-    settings, rows = parts.configuration.settings, parts.audit.rows
+    ground, module_id = parts.ground, parts.configuration.settings.module_id
     reloading = _reloading(parts)
     await reloading.start()
-    instances = PostgresInstances(parts.store, rows, SILENT_S)
-    vitals = parts.metrics.vitals
+    instances = PostgresInstances(ground.store, ground.audit.rows, SILENT_S)
+    limits = ground.limits.administration(lambda: tuple(parts.routing.switching.roster))
+    vitals, weight = ground.metrics.vitals, parts.routes.weight
     own = OwnStatus(
-        Instance(
-            module_id=settings.module_id,
-            boot=str(uuid.uuid4()),
-            address="",
-            version=VERSION,
-            started_at=time.time(),
-            max_connections=settings.max_concurrent_requests,
-        ),
-        parts.health.look,
-        vitals,
-        lambda: reloading.state,
-        lambda: 100,
+        _fixed(parts), parts.health.look, vitals, lambda: reloading.state, weight.current
     )
     calls = ModuleCalls(
         status=StatusCalls(own, _deep(parts)),
-        figures=FigureCalls(
-            settings.module_id, vitals, parts.metrics.registry, parts.signs.draining
-        ),
-        limits=None if parts.limits is None else LimitCalls(parts.limits),
+        figures=FigureCalls(module_id, vitals, ground.metrics.registry, parts.signs.draining),
+        routes=parts.routes.routes,
+        weights=parts.routes.weights,
+        limits=LimitCalls(limits),
         instances=InstanceCalls(instances, SILENT_S),
-        configuration=ConfigurationCalls(reloading, _beside(parts.limits)),
+        configuration=ConfigurationCalls(reloading, _beside(limits, parts.routes.routes)),
         end=None if parts.end is None else EndCalls(parts.end),
     )
-    service = ModuleService(calls, Desk(settings.module_id, parts.audit.log, instances.list))
+    service = ModuleService(calls, Desk(module_id, ground.audit.log, instances.list))
 
     async def heard(beat: Beat) -> None:
         await reloading.follow(beat.overlay)
@@ -125,14 +116,26 @@ async def open_module(parts: ModuleParts) -> OpenModule:
     return OpenModule(module_services(service), reloading, presence, own)
 
 
+def _fixed(parts: ModuleParts) -> Instance:
+    settings = parts.configuration.settings
+    return Instance(
+        module_id=settings.module_id,
+        boot=str(uuid.uuid4()),
+        address="",
+        version=VERSION,
+        started_at=time.time(),
+        max_connections=settings.max_concurrent_requests,
+    )
+
+
 def _reloading(parts: ModuleParts) -> Reloading:
     ports = ReloadPorts(
         parts.read or (lambda: parts.configuration),
-        PostgresOverlays(parts.store, parts.audit.rows),
-        parts.audit.log,
+        PostgresOverlays(parts.ground.store, parts.ground.audit.rows),
+        parts.ground.audit.log,
         _set_level,
     )
-    metrics = ConfigMetrics(parts.metrics.registry)
+    metrics = ConfigMetrics(parts.ground.metrics.registry)
     return Reloading(parts.configuration, parts.routing.switching, ports, metrics)
 
 
@@ -150,13 +153,15 @@ def _deep(parts: ModuleParts) -> DeepParts:
 
 
 def _beside(
-    limits: LimitAdministration | None,
+    limits: LimitAdministration, routes: RouteCalls
 ) -> dict[str, Callable[[], Awaitable[object]]]:
     """The types of configuration that others keep."""
-    if limits is None:
-        return {}
 
     async def listed() -> object:
         return [asdict(limit) for limit in await limits.list()]
 
-    return {"limits": listed}
+    async def routed() -> object:
+        found = await routes.get_routes(pb.GetRoutesRequest())
+        return [MessageToDict(r, preserving_proto_field_name=True) for r in found.routes]
+
+    return {"limits": listed, "routes": routed}

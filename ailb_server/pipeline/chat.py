@@ -66,7 +66,7 @@ class ChatPipeline:
             reckoning = Reckoning(record, admitted, self.observer, self.pricing)
             try:
                 prepared = await self.context.prepare(request, wishes)
-                plan = self.router.plan(prepared.request, wishes.strategy)
+                plan = self.router.plan(prepared.request, wishes.strategy, wishes)
                 opening = self.dispatcher.open(plan, prepared.request, wishes.time_left_s)
                 async with opening as answer:
                     record.first_token_s = time.perf_counter() - started

@@ -11,6 +11,7 @@ from ailb_server.domain.errors import (
 )
 from ailb_server.domain.ports import TokenCounter
 from ailb_server.domain.principal import ANYONE, Principal
+from ailb_server.domain.route import Asker
 from ailb_server.routing.attempt import NotAdmittedError
 from ailb_server.routing.catalogue import Catalogue
 from ailb_server.routing.dispatcher import AttemptSeen
@@ -29,15 +30,17 @@ class TokenCounting:
     ledger: Ledger
     attempt_seen: AttemptSeen
 
-    async def count(self, request: ChatRequest, principal: Principal = ANYONE) -> bytes:
-        """The first answer among the model's targets, in their declared order.
+    async def count(
+        self, request: ChatRequest, principal: Principal = ANYONE, asker: Asker | None = None
+    ) -> bytes:
+        """The first answer among the model's targets, or its route's, in their declared order.
 
         An estimate would be taken for a count, so a model without a counting provider is refused.
         Raises PermissionDeniedError, ModelNotFoundError, InvalidRequestError, or the last target's
         UpstreamError.
         """
         principal.require_model(request.model)
-        seats = [self.ledger.seat(t) for t in self.catalogue.table.resolve(request.model).targets]
+        seats = [self.ledger.seat(t) for t in self.catalogue.targets_of(request, asker)]
         able = [seat for seat in seats if seat.target.provider in self.counters]
         if not able:
             raise InvalidRequestError(

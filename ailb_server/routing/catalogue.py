@@ -6,11 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ailb_server.domain.chat import Operation
+from ailb_server.domain.chat import ChatRequest, Operation
 from ailb_server.domain.errors import AilbError
+from ailb_server.domain.route import Asker, ModelRoute
 from ailb_server.domain.target import Capabilities, Price, Target
 from ailb_server.routing.ledger import DOWN_AFTER, Ledger
-from ailb_server.routing.table import Alias, Offer, RoutingTable, compile_table
+from ailb_server.routing.route_index import RouteIndex, index_of
+from ailb_server.routing.table import Alias, Offer, RoutingTable, ServedModel, compile_table
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +93,8 @@ class Catalogue:
         # Set once a provider has not got what it listed: time to ask again.
         self.doubted = asyncio.Event()
         self.table: RoutingTable = self._compile()
+        self._model_routes: Sequence[ModelRoute] = ()
+        self._routes: RouteIndex | None = None
 
     def doubt(self, provider: str) -> None:
         """A provider says that it has not got a model: what it listed is no longer so."""
@@ -126,6 +130,57 @@ class Catalogue:
         for declaration in self._declarations:
             await self._learn(declaration, declaration.models)
         self.table = self._compile()
+
+    def set_routes(self, routes: Sequence[ModelRoute]) -> None:
+        """Puts model routes before the table, in place of those that were."""
+        self._model_routes = tuple(routes)
+        self._routes = index_of(self._model_routes, self.table)
+
+    @property
+    def routes(self) -> RouteIndex | None:
+        """The model routes as of the table that is in force now; None while there are none."""
+        if self._routes is not None and self._routes.table is not self.table:
+            self._routes = index_of(self._model_routes, self.table)
+        return self._routes
+
+    def candidates(self, model: str) -> Sequence[Target]:
+        """Every target that a request for a model may go to, by whichever route, or without."""
+        served = self.table.find(model)
+        own = served.targets if served else ()
+        routes = self.routes
+        if routes is None:
+            return own
+        routed = (target for one in routes.named(model) for target in one.targets())
+        return tuple(dict.fromkeys((*own, *routed)))
+
+    def targets_of(self, request: ChatRequest, asker: Asker | None) -> Sequence[Target]:
+        """Those of the request's route, or of its model. Raises as `RoutingTable.resolve`."""
+        routes = self.routes
+        routed = routes.match(request, asker) if routes and asker else None
+        routed_to = () if routed is None else routed.targets()
+        return routed_to or self.table.resolve(request.model).targets
+
+    def route_of(self, model: str) -> str | None:
+        """The id of the first route that takes a model's name, whatever else it asks for."""
+        routes = self.routes
+        if routes is None:
+            return None
+        return next((routed.route.route_id for routed in routes.named(model)), None)
+
+    def described(self, model: str) -> ServedModel:
+        """A name that may be asked for. Raises as `RoutingTable.resolve`."""
+        if self.table.find(model) is None and self.route_of(model) is not None:
+            return ServedModel(model, "ailb", tuple(self.candidates(model)))
+        return self.table.resolve(model)
+
+    def listed(self) -> Sequence[ServedModel]:
+        """The names that callers may ask for: the table's, and what routes add by name."""
+        models = tuple(self.table.models.values())
+        routes = self.routes
+        if routes is None:
+            return models
+        added = [name for name in routes.exact if self.table.find(name) is None]
+        return (*models, *map(self.described, added))
 
     async def refresh(self) -> None:
         """Asks every provider for its models, all at once; who fails keeps what it had."""

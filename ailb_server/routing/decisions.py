@@ -23,6 +23,7 @@ class Decision:
     """One request's way. `skipped` tells why each was; `at` is seconds since 1970.
 
     `outcome` is `answered`, an error's reason, `cancelled`, or `pending` while it is under way.
+    `route` is `route/version` where a model route chose.
     """
 
     at: float
@@ -33,6 +34,7 @@ class Decision:
     tried: list[Tried] = field(default_factory=list)
     outcome: str = "pending"
     waited_s: float = 0.0
+    route: str = ""
 
 
 class DecisionLog:

@@ -80,6 +80,10 @@ class RoutingTable:
             )
         return served
 
+    def knows(self, model: str) -> bool:
+        """Whether a name stands for something, or may once who is away has told."""
+        return self.find(model) is not None or bool(self._may_have(model))
+
     def _may_have(self, model: str) -> frozenset[str]:
         """The providers that may turn out to serve it."""
         prefix, slash, _ = model.partition("/")

@@ -4,7 +4,18 @@ import pytest
 
 from ailb_server.routing.strategies import STRATEGIES
 from benchmarks.figures import Typical
-from benchmarks.routing import AIM_US, CASES, OPEN, PROVIDER, Cell, main, measure, text
+from benchmarks.routing import (
+    AIM_US,
+    CASES,
+    OPEN,
+    PROVIDER,
+    ROUTED,
+    UNROUTED,
+    Cell,
+    main,
+    measure,
+    text,
+)
 
 
 async def test_a_tiny_run_fills_the_table() -> None:
@@ -14,7 +25,7 @@ async def test_a_tiny_run_fills_the_table() -> None:
         row = next(line.split() for line in lines if line.startswith(f"{name} "))
         assert len(row) == 1 + len(CASES)
         assert all(float(cell) > 0 for cell in row[1:])
-    for name in (OPEN, PROVIDER):
+    for name in (ROUTED, UNROUTED, OPEN, PROVIDER):
         assert any(line.startswith(name) for line in lines)
 
 
@@ -25,7 +36,7 @@ def test_the_verdict_names_who_misses_the_aim_with_many_targets() -> None:
             slow = name == "failover" or case.targets == 1
             value = AIM_US if slow and case.title == "plain" else AIM_US / 2
             figures[name, case] = Typical(value, value, value)
-    figures[OPEN] = figures[PROVIDER] = Typical(1.0, 1.0, 1.0)
+    figures.update(dict.fromkeys((ROUTED, UNROUTED, OPEN, PROVIDER), Typical(1.0, 1.0, 1.0)))
     assert "missed by failover (plain)." in text(figures, 5)
 
 

@@ -1,0 +1,1 @@
+"""Model routes in a real Postgres."""
