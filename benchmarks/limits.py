@@ -1,7 +1,8 @@
 """`python -m benchmarks.limits`: limits and budgets on instances that are processes; their cost.
 
 Starts an embedded Postgres and N instances; kills one of them and Postgres with SIGKILL in the
-middle. Exit status 1 if a limit was passed or a request was refused that fitted.
+middle. Exit status 1 if a limit was passed, a request was refused that fitted, or a change was in
+force too late.
 """
 
 import argparse
@@ -20,15 +21,25 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
+from ailb_server.access.administration import KeyAdministration
+from ailb_server.access.limit_administration import LimitAdministration
+from ailb_server.access.secret import Digester
+from ailb_server.domain.api_key import Actor, KeyTerms, NewKey
 from ailb_server.domain.principal import ANYONE
+from ailb_server.domain.rate_limit import RateLimit
 from ailb_server.local.postgres import EmbeddedPostgres
+from ailb_server.storage.api_keys import PostgresApiKeys
+from ailb_server.storage.audit import PostgresAuditLog
 from ailb_server.storage.migrations import migrate
-from benchmarks.limits_instance import EVERYTHING, Instance
+from ailb_server.storage.pool import Store
+from ailb_server.storage.rate_limits import PostgresRateLimits
+from benchmarks.limits_instance import EVERYTHING, PEPPER, Instance
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 _LEAST = 0.97
 _FITTING = 100
 _LEASE_S = 16.0
+BY = Actor("benchmark")
 
 
 class Process:
@@ -37,13 +48,13 @@ class Process:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
 
-    async def do(self, *line: object) -> dict[str, int]:
+    async def do(self, *line: object) -> dict[str, float]:
         """What it answers."""
         if self.process.stdin is None or self.process.stdout is None:
             raise RuntimeError("no pipes")
         if line:
             self.process.stdin.write(json.dumps(line).encode() + b"\n")
-        told: dict[str, int] = json.loads(await self.process.stdout.readline())
+        told: dict[str, float] = json.loads(await self.process.stdout.readline())
         return told
 
     async def kill(self) -> None:
@@ -75,14 +86,14 @@ async def processes(dsn: str, count: int) -> AsyncIterator[list[Process]]:
                 await one.kill()
 
 
-async def every(found: Sequence[Process], *line: object) -> list[dict[str, int]]:
+async def every(found: Sequence[Process], *line: object) -> list[dict[str, float]]:
     """All do the same at once."""
     return list(await asyncio.gather(*(one.do(*line) for one in found)))
 
 
-def total(told: Sequence[dict[str, int]], name: str) -> int:
+def total(told: Sequence[dict[str, float]], name: str) -> int:
     """The sum over all instances."""
-    return sum(one.get(name, 0) for one in told)
+    return int(sum(one.get(name, 0) for one in told))
 
 
 async def spent(dsn: str) -> int:
@@ -109,7 +120,7 @@ async def budget(dsn: str, server: EmbeddedPostgres, count: int) -> list[str]:
             # The one that runs most: what it reserved comes back when its lease is over, which a
             # start of Postgres begins anew.
             victim = max(range(count), key=lambda n: told[n].get("admitted", 0))
-            lost = told[victim].get("admitted", 0)
+            lost = int(told[victim].get("admitted", 0))
             await found.pop(victim).kill()
         await every(found, "settle", 4)
         left = (1000 - 4 * (_FITTING - lost)) // 10
@@ -136,11 +147,42 @@ async def rate(dsn: str, count: int, seconds: float) -> list[str]:
     """600 a minute and a burst of 600."""
     async with processes(dsn, count) as found:
         told = await every(found, "rate", seconds, 120.0 / count)
-    most = 600 + 10 * seconds
+    # A short run cannot ask for all of it.
+    most = min(600 + 10 * seconds, 120 * seconds)
     admitted = total(told, "admitted")
     share = admitted / most
     print(f"600/min, {seconds:g} s on {count}: {admitted} of {most:g} ({share:.3f}),", told)
     return [] if _LEAST <= share <= 1.0 else ["the rate is not within [0.97, 1.00]"]
+
+
+async def changes(dsn: str, count: int) -> list[str]:
+    """How soon a revocation, and a limit set at run time, are in force on all instances."""
+    store = Store(dsn, size=2)
+    await store.open()
+    keys = PostgresApiKeys(store, PostgresAuditLog(store, "bench"))
+    administration = KeyAdministration(keys, Digester(PEPPER))
+    limits = LimitAdministration(PostgresRateLimits(store, "bench"), list)
+    key, secret = await administration.create(NewKey(KeyTerms("bench")), BY)
+    everything = RateLimit("bench", "global", per_hour=1, burst=count * 2)
+    faults = []
+    async with processes(dsn, count) as found:
+        waiting = asyncio.create_task(every(found, "until_refused", secret))
+        await asyncio.sleep(0.5)
+        begun = time.monotonic()
+        await administration.revoke(key.id, BY)
+        revoked_s = max(told["at"] for told in await waiting) - begun
+        waiting = asyncio.create_task(every(found, "until_limited"))
+        await asyncio.sleep(0.5)
+        begun = time.monotonic()
+        await limits.set(everything, BY)
+        limited_s = max(told["at"] for told in await waiting) - begun
+        await limits.remove("bench", BY)
+    await store.close()
+    for what, seconds in (("revocation", revoked_s), ("limit set at run time", limited_s)):
+        print(f"{what}: in force on {count} after {seconds * 1000:.0f} ms")
+        if not 0 < seconds <= 1:
+            faults.append(f"a {what} took {seconds:.2f} s")
+    return faults
 
 
 async def cost(dsn: str) -> None:
@@ -167,6 +209,7 @@ async def run(count: int, seconds: float) -> int:
                 await migrate(dsn, _REPOSITORY / "migrations")
                 faults += await budget(dsn, server, instances)
                 faults += await rate(dsn, instances, seconds)
+                faults += await changes(dsn, instances)
                 if instances == count:
                     await cost(dsn)
             finally:

@@ -1,30 +1,42 @@
 """One instance of `benchmarks.limits`: a process of its own, told what to do line by line.
 
 Each line of its input is a JSON list: `["rush", requests, tokens]`, `["settle", tokens]` or
-`["rate", seconds, requests a second]`; each answer a JSON object.
+`["rate", seconds, requests a second]`, `["until_limited"]` or `["until_refused", secret]`; each
+answer a JSON object. Times are of the machine's monotonic clock, which all processes share.
 """
 
 import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
+from ailb_server.access.authenticator import Authenticator
 from ailb_server.access.bucket import LeaseRules
+from ailb_server.access.key_cache import CacheRules
 from ailb_server.access.leases import Leases
+from ailb_server.access.rate_limit_watch import RateLimitWatch
+from ailb_server.access.rate_limits import RateLimitBook
+from ailb_server.access.secret import Digester
+from ailb_server.app.access import CHANNEL as KEYS
 from ailb_server.domain.admission import Admitted
 from ailb_server.domain.chat import ChatRequest, TokenUsage
-from ailb_server.domain.errors import AilbError
-from ailb_server.domain.principal import KeyLimits, Principal
+from ailb_server.domain.errors import AilbError, InvalidApiKeyError
+from ailb_server.domain.principal import ANYONE, KeyLimits, Principal
 from ailb_server.domain.target import Price, Target
 from ailb_server.pipeline.accounts import Accounts
 from ailb_server.pipeline.admission import LimitedAdmission
 from ailb_server.spend.reservation import Pricing
+from ailb_server.storage.api_keys import PostgresApiKeys
+from ailb_server.storage.audit import PostgresAuditLog
 from ailb_server.storage.limits import CHANNEL, PostgresLimits
 from ailb_server.storage.notifications import Notifications
 from ailb_server.storage.pool import Store
+from ailb_server.storage.rate_limits import CHANNEL as RATE_LIMITS
+from ailb_server.storage.rate_limits import PostgresRateLimits
 
 DOLLAR = 1_000_000
+PEPPER = b"benchmark" * 4
 # A dollar for each token of an answer, nothing for a prompt.
 PRICE = Price(completion=DOLLAR * 1_000_000)
 BUDGET = Principal(key_id=1, limits=KeyLimits(monthly_budget_micro_dollars=1000 * DOLLAR))
@@ -75,7 +87,13 @@ class Instance:
         self.store, self.seen, self.dsn = Store(dsn, size=4), Quiet(), dsn
         rules = LeaseRules()
         self.leases = Leases(PostgresLimits(self.store, "bench", rules.ttl_s), self.seen, rules)
-        accounts = Accounts(self.leases)
+        kept = PostgresRateLimits(self.store, "bench")
+        self.watch = RateLimitWatch(kept, RateLimitBook())
+        audit = PostgresAuditLog(self.store, "bench")
+        self.keys = Authenticator(
+            PostgresApiKeys(self.store, audit), Digester(PEPPER), None, CacheRules(ttl_s=60.0)
+        )
+        accounts = Accounts(self.leases, book=self.watch.book)
         self.admission = LimitedAdmission(
             accounts, self.leases, Pricing(), lambda _: [PRICE], self.seen, outage_denies=True
         )
@@ -86,7 +104,12 @@ class Instance:
         """Connects."""
         await self.store.open()
         self.leases.start()
-        heard = {CHANNEL: self.leases.recalled}
+        await self.watch.start()
+        heard = {
+            CHANNEL: self.leases.recalled,
+            RATE_LIMITS: self.watch.heard,
+            KEYS: lambda payload: self.keys.changed(int(payload)),
+        }
         self._listener = asyncio.create_task(Notifications(self.dsn, heard, lambda: None).run())
 
     async def close(self) -> None:
@@ -94,6 +117,8 @@ class Instance:
         if self._listener is not None:
             self._listener.cancel()
             await asyncio.wait((self._listener,))
+        await self.watch.close()
+        await self.keys.close()
         await self.leases.close()
         await self.store.close()
 
@@ -122,6 +147,24 @@ class Instance:
             admitted += await self._admit(RATE, request) == "admitted"
         self.running.clear()
         return {"admitted": admitted, "statements": self.seen.statements - before}
+
+    async def until_limited(self) -> dict[str, float]:
+        """When requests were first refused for a limit set at run time."""
+        request = asking(1)
+        while await self._admit(ANYONE, request) == "admitted":
+            self.running.clear()
+            await asyncio.sleep(0.001)
+        return {"at": time.monotonic()}
+
+    async def until_refused(self, secret: str) -> dict[str, float]:
+        """When a key that was good was first refused."""
+        await self.keys.authenticate(secret)
+        try:
+            while True:
+                await self.keys.authenticate(secret)
+                await asyncio.sleep(0.001)
+        except InvalidApiKeyError:
+            return {"at": time.monotonic()}
 
     async def _admit(self, who: Principal, request: ChatRequest) -> str:
         try:
@@ -153,10 +196,12 @@ async def main(dsn: str) -> None:
     """Answers until its input ends."""
     one = Instance(dsn)
     await one.start()
-    acts: dict[str, Callable[..., Awaitable[dict[str, int]]]] = {
+    acts: dict[str, Callable[..., Awaitable[Mapping[str, float]]]] = {
         "rush": one.rush,
         "settle": one.settle,
         "rate": one.rate,
+        "until_limited": one.until_limited,
+        "until_refused": one.until_refused,
     }
     print("{}", flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):

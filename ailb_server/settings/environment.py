@@ -97,8 +97,8 @@ class Settings(BaseSettings):
 
     limit_burst_s: Annotated[float, Field(ge=1, le=3600)] = Field(
         60,
-        description="How many seconds' worth of a key's or tenant's requests or tokens a minute may"
-        " come at once, after a pause. 60, as OpenAI has it: a minute's.",
+        description="How many seconds' worth of a key's, tenant's or provider's requests or tokens"
+        " a minute may come at once, after a pause. 60, as OpenAI has it: a minute's.",
     )
     limits_outage: Literal["allow", "deny"] = Field(
         "allow",

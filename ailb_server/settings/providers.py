@@ -126,10 +126,15 @@ class ProviderSettings(_Strict):
     capabilities: Mapping[str, CapabilitySettings] = Field(
         default_factory=dict, description="By model; `*` is for all others."
     )
-    max_concurrent: Limit | None = Field(None, description="Requests to it that run at once.")
-    requests_per_minute: Limit | None = Field(None, description="Requests to it in any minute.")
+    max_concurrent: Limit | None = Field(
+        None, description="Requests of one instance to it that run at once."
+    )
+    requests_per_minute: Limit | None = Field(
+        None, description="Requests to it a minute, of all instances together."
+    )
     tokens_per_minute: Limit | None = Field(
-        None, description="Tokens to and from it in any minute: estimated, then corrected."
+        None,
+        description="Tokens to and from it a minute, likewise: estimated, then corrected.",
     )
     owned_by: str = Field("", description="What `GET /v1/models` says. Default: its name.")
     api_key: SecretStr | None = Field(None, exclude=True)

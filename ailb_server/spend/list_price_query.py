@@ -1,4 +1,4 @@
-"""`python -m ailb_server.spend.list_price_query`: looks prices up in the package genai-prices.
+"""A script of `list_prices`: looks prices up in the package genai-prices.
 
 A process of its own, because the package takes 75 MB that are never given back. It reads a JSON
 object `{"url": …, "models": […]}` and writes one: by model, null or the prices in dollars for a

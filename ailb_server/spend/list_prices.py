@@ -13,6 +13,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ _MICRO = 1_000_000
 _PACKAGE = "genai_prices"
 _MAX_KEPT = 10_000
 _TIMEOUT_S = 30.0
-_QUERY = "ailb_server.spend.list_price_query"
+_QUERY = Path(__file__).with_name("list_price_query.py")
 
 _log = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ async def _asked(url: str, models: Sequence[str]) -> Mapping[str, Any]:
     """Raises OSError, TimeoutError, or ValueError for what is no answer."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", _QUERY, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL
+        sys.executable, str(_QUERY), stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL
     )
     try:
         async with asyncio.timeout(_TIMEOUT_S):

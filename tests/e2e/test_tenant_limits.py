@@ -14,6 +14,7 @@ from tests.support.postgres import database_dsn, sql
 from tests.support.stack import Stack, eventually
 
 ADMIN = "an-administrators-own-secret"
+SETTINGS = {"require_api_key": True, "admin_api_key": ADMIN}
 CHAT: Any = {"model": "demo", "messages": [{"role": "user", "content": "hello"}]}
 
 
@@ -22,7 +23,7 @@ def locked(postgres_server: str) -> Iterator[Stack]:
     """A stack that asks for keys."""
     sql(postgres_server, "CREATE DATABASE tenant_limits OWNER ailb", role="postgres")
     dsn = database_dsn(postgres_server, "tenant_limits")
-    with Stack(dsn, settings={"require_api_key": True, "admin_api_key": ADMIN}) as running:
+    with Stack(dsn, settings=SETTINGS) as running:
         yield running
     sql(postgres_server, "DROP DATABASE tenant_limits WITH (FORCE)", role="postgres")
 
@@ -88,3 +89,35 @@ def test_the_command(locked: Stack, tmp_path: Path) -> None:
     assert json.loads(changed)["limits"]["requests_per_minute"] == 7
     assert run("update", "beta", "--set", "model=x")[0] == 2
     assert run("get", "none") == (1, "ailb: There is no tenant of this name.\n")
+
+
+def set_limit(stack: Stack, kind: str, name: str, rate: int) -> None:
+    sql(
+        stack.dsn,
+        "INSERT INTO rate_limits (limit_id, kind, name, requests_per_hour)"  # noqa: S608
+        f" VALUES ('it', '{kind}', '{name}', {rate})",
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "code"),
+    [
+        ("model", "demo", "rate_limit_exceeded"),
+        ("global", "", "rate_limit_exceeded"),
+        ("provider", "openai", "upstream_rate_limited"),
+    ],
+)
+def test_a_limit_set_by_sql_holds_until_it_is_removed(
+    locked: Stack, kind: str, name: str, code: str
+) -> None:
+    def chat() -> tuple[int, Any]:
+        return ask(locked, "POST", "/v1/chat/completions", **CHAT)
+
+    set_limit(locked, kind, name, 3)
+    try:
+        eventually(lambda: chat()[0] == 429, 5)
+        refused = chat()[1]["error"]
+        assert (refused["type"], refused["code"]) == ("rate_limit_error", code)
+    finally:
+        sql(locked.dsn, "DELETE FROM rate_limits")
+    eventually(lambda: chat()[0] == 200, 5)

@@ -56,6 +56,10 @@ class Row:
     recalls: int = 0
     leases: dict[int, Lease] = field(default_factory=dict)
 
+    def was_recalled(self) -> bool:
+        """Lately."""
+        return self.recalled_at is not None and self.recalled_at > self.updated_at - 2 * MICRO
+
     def refill(self, until: int) -> None:
         at = self.updated_at
         while at < until and self.rate:
@@ -93,22 +97,12 @@ class MemoryLimits:
         return [self._one(ask) for ask in asks]
 
     def _one(self, ask: Ask) -> Grant:
-        limit, now = ask.limit, round(self.time() * MICRO)
-        unit = limit.window_s * MICRO
-        level = limit.cap * unit if limit.rate else 0
-        row = self.rows.setdefault(limit.name, Row(limit.cap, limit.rate, level, now, unit))
-        now = max(now, row.updated_at)
-        row.refill(now)
-        row.updated_at = now
-        lowered = limit.cap < row.cap
-        row.cap, row.rate = limit.cap, limit.rate
-        mine = row.leases.get(ask.lease)
+        limit = ask.limit
+        row, now, lowered = self._row(limit)
+        unit, mine = row.unit, row.leases.get(ask.lease)
         kept = mine is None or mine.expires_at > now
-        others = [
-            lease
-            for name, lease in row.leases.items()
-            if name != ask.lease and lease.expires_at > now
-        ]
+        rest = [lease for name, lease in row.leases.items() if name != ask.lease]
+        others = [lease for lease in rest if lease.expires_at > now]
         elsewhere = sum(lease.held for lease in others)
         keep, spare = ask.keep, ask.spare
         if not kept or (limit.rate and mine is None):
@@ -118,39 +112,46 @@ class MemoryLimits:
         if limit.rate and lowered:
             row.level = min(row.level, (row.cap - elsewhere - keep) * unit)
         left = row.level // unit if limit.rate else row.cap - row.spent - elsewhere - keep
-        holders = [lease for lease in others if lease.held > 0]
-        granted = 0
-        lately = row.recalled_at is not None and row.recalled_at > now - 2 * MICRO
         ahead = 0 if limit.rate else self._ahead(others, mine, left, now)
-        if left - ahead >= ask.least and left - ahead > 0:
-            extra = (left - ahead) // (4 * (1 + len(holders)))
-            want = ask.need if lately and not limit.rate else ask.want
-            granted = min(want, max(min(ask.need, left - ahead), extra))
+        granted = self._granted(row, ask, left - ahead, others)
+        if granted:
+            row.level -= granted * unit if limit.rate else 0
         elif ahead and left >= ask.least > 0:
             unanswered = max(1, unanswered)
-        elif ask.recall and ask.least:
+        elif left - ahead < max(1, ask.least) and ask.recall and ask.least:
             unanswered = self._recall(row, ask, keep, others, unanswered)
         if not limit.rate and row.spent + keep + ask.least > row.cap and not granted:
             unanswered = 0
-        if limit.rate:
-            row.level -= granted * unit
         spare += max(granted - ask.need, 0)
+        row.leases[ask.lease] = self._lease(ask, mine, keep + granted, spare, granted)
+        used = sum(lease.updated_at > now - 60 * MICRO for lease in rest)
+        recalls = row.recalls if row.was_recalled() else 0
+        return Grant(kept, granted, left - granted, elsewhere, unanswered, recalls, used, row.spent)
+
+    def _row(self, limit: Limit) -> tuple[Row, int, bool]:
+        """As it is now; and whether its limit was lowered."""
+        now, unit = round(self.time() * MICRO), limit.window_s * MICRO
+        level = limit.cap * unit if limit.rate else 0
+        row = self.rows.setdefault(limit.name, Row(limit.cap, limit.rate, level, now, unit))
+        now = max(now, row.updated_at)
+        row.refill(now)
+        lowered = limit.cap < row.cap
+        row.updated_at, row.cap, row.rate = now, limit.cap, limit.rate
+        return row, now, lowered
+
+    def _granted(self, row: Row, ask: Ask, left: int, others: Sequence[Lease]) -> int:
+        if left < ask.least or left <= 0:
+            return 0
+        extra = left // (4 * (1 + len([lease for lease in others if lease.held > 0])))
+        want = ask.need if row.was_recalled() and not row.rate else ask.want
+        return min(want, max(min(ask.need, left), extra))
+
+    def _lease(self, ask: Ask, mine: Lease | None, held: int, spare: int, granted: int) -> Lease:
+        now = self.rows[ask.limit.name].updated_at
         ends = now + round(self.ttl_s * MICRO)
-        waits = 0 if granted or limit.rate else ask.least
+        waits = 0 if granted or ask.limit.rate else ask.least
         since = mine.waits_since if mine and mine.waits else now
-        row.leases[ask.lease] = Lease(
-            keep + granted, spare, ask.settled, ask.heard, now, ends, waits, since
-        )
-        lately = row.recalled_at is not None and row.recalled_at > now - 2 * MICRO
-        recalls = row.recalls if lately else 0
-        used = [
-            lease
-            for name, lease in row.leases.items()
-            if name != ask.lease and lease.updated_at > now - 60 * MICRO
-        ]
-        return Grant(
-            kept, granted, left - granted, elsewhere, unanswered, recalls, len(used), row.spent
-        )
+        return Lease(held, spare, ask.settled, ask.heard, now, ends, waits, since)
 
     def _ahead(self, others: Sequence[Lease], mine: Lease | None, left: int, now: int) -> int:
         """What those are to get who wait for longer, and who could have it."""

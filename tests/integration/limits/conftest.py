@@ -128,13 +128,9 @@ async def instance(
     listener = Notifications(dsn, heard, listening.set, ping_s=0.2)
     task = asyncio.create_task(listener.run())
     await asyncio.wait_for(listening.wait(), 10)
+    accounts = Accounts(leases, book=watch.book, route_of=ROUTES.get)
     admission = LimitedAdmission(
-        Accounts(leases, book=watch.book, route_of=ROUTES.get),
-        leases,
-        Pricing(),
-        lambda _: [PRICE],
-        seen,
-        outage_denies=deny,
+        accounts, leases, Pricing(), lambda _: [PRICE], seen, outage_denies=deny
     )
     administration = LimitAdministration(kept, lambda: ["openai"])
     try:
