@@ -85,16 +85,13 @@ def open_routing(
         local=local_provider(settings, local),
     )
     switching.apply(Ready(switching.prepare(configuration), rules.ledger))
-    pipeline = ChatPipeline(
-        router=router, dispatcher=dispatcher, observer=observer, pricing=rules.pricing
-    )
+    decisions = router.decisions.snapshot
+    pipeline = ChatPipeline(router, dispatcher, observer, pricing=rules.pricing)
     return OpenRouting(
         catalogue=catalogue,
         pipeline=pipeline,
         counting=TokenCounting(catalogue, Counters(roster), ledger, seen),
-        stats=StatsService(
-            lambda: router.defaults.strategy, ledger.snapshot, router.decisions.snapshot
-        ),
+        stats=StatsService(lambda: router.defaults.strategy, ledger.snapshot, decisions),
         switching=switching,
         embedders=open_embedders(settings, local, pipeline, metrics.embedding, closing),
     )
