@@ -24,7 +24,8 @@ import asyncpg
 from ailb_server.access.administration import KeyAdministration
 from ailb_server.access.limit_administration import LimitAdministration
 from ailb_server.access.secret import Digester
-from ailb_server.domain.audit import Actor, KeyTerms, NewKey
+from ailb_server.domain.api_key import KeyTerms, NewKey
+from ailb_server.domain.audit import Actor
 from ailb_server.domain.principal import ANYONE
 from ailb_server.domain.rate_limit import RateLimit
 from ailb_server.local.postgres import EmbeddedPostgres
