@@ -62,7 +62,7 @@ async def open_routes(
     router.route_time = live.now
     administration = RouteAdministration(live, audit.log)
     return OpenRoutes(
-        RouteCalls(live, administration, Serving(live, router.ledger, ending), caller.get),
-        WeightCalls(live, administration, settings.module_id, caller.get),
+        RouteCalls(live, administration, Serving(live, router.ledger, ending), caller),
+        WeightCalls(live, administration, settings.module_id, caller),
         live,
     )

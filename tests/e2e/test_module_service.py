@@ -346,3 +346,20 @@ async def test_a_bad_rate_limit_is_refused_by_its_field(
         assert answer.error.details["param"] == param
     assert (await instance.call(pb.SetRateLimitRequest())).error.details["param"] == "limit"
     assert sql(migrated_dsn, "SELECT count(*) FROM rate_limits") == "0"
+
+
+async def test_routes_and_weights_are_in_force_and_shown(instance: ModuleInstance) -> None:
+    route = types.Route(
+        route_id="r", source_pattern="assistant*", destination_pattern="first/demo", priority=5
+    )
+    answer = await instance.call(pb.UpdateRoutesRequest(routes=[route]))
+    assert (answer.success, answer.routes_updated) == (True, 1), answer
+    assert await instance.say("assistant-1")
+    (told,) = (await instance.call(pb.GetConfigRequest(config_type="routes"))).configs
+    assert [one["route_id"] for one in json.loads(told.config_data)] == ["r"]
+    version = (await instance.call(pb.GetStatusRequest())).instance.version
+    weight = pb.SetTrafficWeightRequest(version=version, weight=40)
+    assert (await instance.call(weight)).success
+    assert (await instance.call(pb.GetStatusRequest())).instance.traffic_weight == 40
+    assert (await instance.call(pb.DeleteRouteRequest(route_id="r"))).success
+    assert await code(instance.say("assistant-1")) is grpc.StatusCode.NOT_FOUND

@@ -59,7 +59,7 @@ class ConfigurationCalls:
             )
         seconds = request.timeout_seconds or DEFAULT_RELOAD_S
         try:
-            state = await self.configured.reload(caller.get(), seconds)
+            state = await self.configured.reload(caller(), seconds)
         except ConfigurationRefusedError as error:
             message = "Nothing was changed: the configuration is bad."
             return pb.ReloadResponse(message=message, error=_refusal(message, error))
@@ -94,7 +94,7 @@ class ConfigurationCalls:
                 await self.configured.check(part, data)
                 message = "It is good. Nothing was changed: it was to be validated only."
             else:
-                state = await self.configured.update(part, data, caller.get())
+                state = await self.configured.update(part, data, caller())
                 message = (
                     f"Configuration {state.version} is in force here, and on the other instances"
                     " within a moment."

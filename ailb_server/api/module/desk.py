@@ -21,8 +21,7 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 _CALLED = "module.called"
 
-# Who makes the call that runs.
-caller: ContextVar[Actor] = ContextVar("caller")
+_caller: ContextVar[Actor] = ContextVar("caller")
 
 
 class Told(Protocol):
@@ -39,12 +38,21 @@ class Told(Protocol):
         ...
 
 
+def caller() -> Actor:
+    """Who makes the running call of ModuleService."""
+    return _caller.get(Actor("nobody"))
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A write, for the audit log. `told`: which outcomes its own rows tell, beside this one's."""
+    """A write, for the audit log. `told`: which outcomes are told there by who does it.
+
+    `shared`: it is about what all instances share, and any of them may be named.
+    """
 
     action: str
     told: Literal["none", "ok", "all"] = "none"
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +63,29 @@ class Desk:
     audit: AuditLog
     siblings: Callable[[], Awaitable[Sequence[KnownInstance]]]
 
-    async def read(self, request: Q, context: Context, call: Callable[[Q], Awaitable[R]]) -> R:
-        """Counts the call among those like it. Raises AilbError."""
-        await self.enter(request, context)
+    async def read(
+        self,
+        request: Q,
+        context: Context,
+        call: Callable[[Q], Awaitable[R]],
+        *,
+        shared: bool = False,
+    ) -> R:
+        """Counts the call among those like it. `shared`: see `Change`. Raises AilbError."""
+        self._count(request, context)
+        if not shared:
+            await self._require_here(request)
         return await call(request)
 
     async def enter(self, request: object, context: Context) -> None:
-        """For calls that only read. Raises NotFoundError."""
-        who = actor(context)
-        caller.set(who)
-        self.audit.count(AuditEvent(_CALLED, who, subject=_name(request)))
+        """As `read`, for a stream. Raises NotFoundError."""
+        self._count(request, context)
         await self._require_here(request)
+
+    def _count(self, request: object, context: Context) -> None:
+        who = actor(context)
+        _caller.set(who)
+        self.audit.count(AuditEvent(_CALLED, who, subject=_name(request)))
 
     async def write(
         self,
@@ -76,10 +96,11 @@ class Desk:
         change: Change,
     ) -> T:
         """One row of the audit log. Raises AilbError for what is not about the call's subject."""
-        caller.set(actor(context))
+        _caller.set(actor(context))
 
         async def checked() -> T:
-            await self._require_here(request)
+            if not change.shared:
+                await self._require_here(request)
             return await call(request)
 
         try:
@@ -96,7 +117,7 @@ class Desk:
         after = {"problem": problem} if problem else None
         outcome: Literal["ok", "failed"] = "failed" if problem else "ok"
         subject = _name(request)
-        who = caller.get()
+        who = caller()
         event = AuditEvent(change.action, who, subject=subject, after=after, outcome=outcome)
         self.audit.record(event)
 

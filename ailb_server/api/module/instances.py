@@ -53,7 +53,7 @@ class InstanceCalls:
     async def scale(self, request: pb.ScaleRequest) -> pb.ScaleResponse:
         """`desired_instances` is as many as there are, within the wish."""
         wish = _wish(request)
-        await self.records.wish(wish, caller.get())
+        await self.records.wish(wish, caller())
         current = sum(not self._is_silent(known) for known in await self.records.list())
         return pb.ScaleResponse(
             success=True,

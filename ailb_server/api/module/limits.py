@@ -30,11 +30,11 @@ class LimitCalls:
         """The message names the limit's id, which it was perhaps given only now."""
         if not request.HasField("limit"):
             raise InvalidRequestError("`limit` is needed.", param="limit")
-        kept = await self.administration.set(rate_limit_of(request.limit), caller.get())
+        kept = await self.administration.set(rate_limit_of(request.limit), caller())
         state = _SOON if kept.enabled else "kept, and not enabled"
         return f"Rate limit {kept.limit_id} for {kept.target} is {state}."
 
     async def remove_rate_limit(self, request: pb.RemoveRateLimitRequest) -> str:
         """NOT_FOUND if there is none."""
-        await self.administration.remove(request.limit_id, caller.get())
+        await self.administration.remove(request.limit_id, caller())
         return f"Rate limit {request.limit_id} is removed, {_SOON}."

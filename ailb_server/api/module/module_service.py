@@ -74,7 +74,7 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
     ) -> pb.GetRoutesResponse:
         """Of all instances."""
         answers = _given(self._calls.routes, "model routes")
-        return await self._desk.read(request, context, answers.get_routes)
+        return await self._desk.read(request, context, answers.get_routes, shared=True)
 
     @override
     async def UpdateRoutes(
@@ -82,7 +82,7 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
     ) -> pb.UpdateRoutesResponse:
         """For all instances."""
         answers = _given(self._calls.routes, "model routes")
-        change = Change("route.updated", "all")
+        change = Change("route.updated", "all", shared=True)
         return await self._desk.write(
             request, context, answers.update_routes, pb.UpdateRoutesResponse, change
         )
@@ -93,7 +93,7 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
     ) -> pb.DeleteRouteResponse:
         """For all instances."""
         answers = _given(self._calls.routes, "model routes")
-        change = Change("route.deleted", "all")
+        change = Change("route.deleted", "all", shared=True)
         return await self._desk.write(
             request, context, answers.delete_route, pb.DeleteRouteResponse, change
         )
@@ -104,7 +104,7 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
     ) -> pb.CanHandleResponse:
         """By the routing table and what is up now."""
         answers = _given(self._calls.routes, "model routes")
-        return await self._desk.read(request, context, answers.can_handle)
+        return await self._desk.read(request, context, answers.can_handle, shared=True)
 
     @override
     async def SetTrafficWeight(
@@ -112,7 +112,7 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
     ) -> pb.SetTrafficWeightResponse:
         """Of this instance's version, or of targets within a route."""
         answers = _given(self._calls.weights, "weights")
-        change = Change("weight.set", "all")
+        change = Change("weight.set", "all", shared=True)
         return await self._desk.write(
             request, context, answers.set_traffic_weight, pb.SetTrafficWeightResponse, change
         )
@@ -123,7 +123,7 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
     ) -> pb.GetActiveVersionResponse:
         """With all weights."""
         answers = _given(self._calls.weights, "weights")
-        return await self._desk.read(request, context, answers.get_active_version)
+        return await self._desk.read(request, context, answers.get_active_version, shared=True)
 
     @override
     async def PromoteVersion(
@@ -131,7 +131,7 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
     ) -> pb.PromoteVersionResponse:
         """At once or in steps."""
         answers = _given(self._calls.weights, "weights")
-        change = Change("version.promoted", "all")
+        change = Change("version.promoted", "all", shared=True)
         return await self._desk.write(
             request, context, answers.promote_version, pb.PromoteVersionResponse, change
         )
@@ -140,7 +140,7 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
     async def Rollback(self, request: pb.RollbackRequest, context: Context) -> pb.RollbackResponse:
         """To a former version."""
         answers = _given(self._calls.weights, "weights")
-        change = Change("version.rolled_back", "all")
+        change = Change("version.rolled_back", "all", shared=True)
         return await self._desk.write(
             request, context, answers.rollback, pb.RollbackResponse, change
         )
@@ -151,7 +151,7 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
     ) -> pb.GetRateLimitsResponse:
         """Of all instances."""
         answers = _given(self._calls.limits, "rate limits")
-        return await self._desk.read(request, context, answers.get_rate_limits)
+        return await self._desk.read(request, context, answers.get_rate_limits, shared=True)
 
     @override
     async def SetRateLimit(
@@ -160,7 +160,7 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
         """For all instances."""
         answers = _given(self._calls.limits, "rate limits")
         call = telling(pb.SetRateLimitResponse, answers.set_rate_limit)
-        change = Change("rate_limit.set", "ok")
+        change = Change("rate_limit.set", "ok", shared=True)
         return await self._desk.write(request, context, call, pb.SetRateLimitResponse, change)
 
     @override
@@ -170,7 +170,7 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
         """As `SetRateLimit`."""
         answers = _given(self._calls.limits, "rate limits")
         call = telling(pb.ApplyRateLimitResponse, answers.set_rate_limit)
-        change = Change("rate_limit.set", "ok")
+        change = Change("rate_limit.set", "ok", shared=True)
         return await self._desk.write(request, context, call, pb.ApplyRateLimitResponse, change)
 
     @override
@@ -180,7 +180,7 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
         """For all instances."""
         answers = _given(self._calls.limits, "rate limits")
         call = telling(pb.RemoveRateLimitResponse, answers.remove_rate_limit)
-        change = Change("rate_limit.removed", "ok")
+        change = Change("rate_limit.removed", "ok", shared=True)
         return await self._desk.write(request, context, call, pb.RemoveRateLimitResponse, change)
 
     @override
@@ -189,13 +189,13 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
     ) -> pb.GetInstancesResponse:
         """By their heartbeats."""
         answers = _given(self._calls.instances, "instances")
-        return await self._desk.read(request, context, answers.get_instances)
+        return await self._desk.read(request, context, answers.get_instances, shared=True)
 
     @override
     async def Scale(self, request: pb.ScaleRequest, context: Context) -> pb.ScaleResponse:
         """Records the wish."""
         answers = _given(self._calls.instances, "instances")
-        change = Change("scale.wished", "ok")
+        change = Change("scale.wished", "ok", shared=True)
         return await self._desk.write(request, context, answers.scale, pb.ScaleResponse, change)
 
     @override

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ailb_server.api.module.caller import caller
+from ailb_server.api.module.desk import caller
 from ailb_server.api.module.route_query import MAX_PAGE, found
 from ailb_server.api.module.route_wire import route_message, terms_of
 from ailb_server.domain.audit import Actor, AuditEvent

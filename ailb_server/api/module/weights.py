@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from ailb_server.api.module.caller import caller
+from ailb_server.api.module.desk import caller
 from ailb_server.domain.audit import Actor
 from ailb_server.domain.errors import NotFoundError
 from ailb_server.domain.rollout import ALL, OTHERS, weight_of
