@@ -36,9 +36,17 @@ async def test_figures_and_decisions(postgres_server: str) -> None:
             async with http.post(CHAT, json={**BODY, "model": "down/demo"}) as response:
                 assert response.status == 503
             stats = await get(http, "/api/routing/stats")
+            traffic = await get(http, "/api/routing/traffic")
             decisions = (await get(http, "/api/routing/decisions?page_size=1"))["decisions"]
             every = (await get(http, "/api/routing/decisions"))["decisions"]
     assert stats["routing_strategy"] == "failover"
+    assert stats["instance"] == traffic["instance"] == "ailb-1"
+    minute = traffic["last_minute"]
+    assert (minute["requests"], minute["failed_requests"], minute["refused_requests"]) == (4, 1, 1)
+    assert sum(slot["requests"] for slot in traffic["slots"]) == 4
+    assert minute["completion_tokens"] == 2 * usage["completion_tokens"]
+    assert 0 < minute["latency"]["p50_ms"] <= minute["latency"]["p99_ms"]
+    assert traffic["active_requests"] == 0
     broken, well = stats["targets"]
     assert (broken["provider"], well["provider"]) == ("down", "openai")
     assert (well["total_requests"], well["successful_requests"]) == (3, 2)
