@@ -20,6 +20,16 @@ async def get(http: aiohttp.ClientSession, path: str) -> Any:
         return await response.json()
 
 
+def check_traffic(traffic: Any, tokens: int) -> None:
+    """Of two answers, a refusal and a failure."""
+    minute = traffic["last_minute"]
+    assert (minute["requests"], minute["failed_requests"], minute["refused_requests"]) == (4, 1, 1)
+    assert sum(slot["requests"] for slot in traffic["slots"]) == 4
+    assert minute["completion_tokens"] == tokens
+    assert 0 < minute["latency"]["p50_ms"] <= minute["latency"]["p99_ms"]
+    assert traffic["active_requests"] == 0
+
+
 async def test_figures_and_decisions(postgres_server: str) -> None:
     down = ProviderSettings.model_validate(
         {"name": "down", "base_url": f"http://127.0.0.1:{free_port()}/v1", "models": ("demo",)}
@@ -41,12 +51,7 @@ async def test_figures_and_decisions(postgres_server: str) -> None:
             every = (await get(http, "/api/routing/decisions"))["decisions"]
     assert stats["routing_strategy"] == "failover"
     assert stats["instance"] == traffic["instance"] == "ailb-1"
-    minute = traffic["last_minute"]
-    assert (minute["requests"], minute["failed_requests"], minute["refused_requests"]) == (4, 1, 1)
-    assert sum(slot["requests"] for slot in traffic["slots"]) == 4
-    assert minute["completion_tokens"] == 2 * usage["completion_tokens"]
-    assert 0 < minute["latency"]["p50_ms"] <= minute["latency"]["p99_ms"]
-    assert traffic["active_requests"] == 0
+    check_traffic(traffic, 2 * usage["completion_tokens"])
     broken, well = stats["targets"]
     assert (broken["provider"], well["provider"]) == ("down", "openai")
     assert (well["total_requests"], well["successful_requests"]) == (3, 2)
