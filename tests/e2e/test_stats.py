@@ -20,6 +20,16 @@ async def get(http: aiohttp.ClientSession, path: str) -> Any:
         return await response.json()
 
 
+def check_traffic(traffic: Any, tokens: int) -> None:
+    """Of two answers, a refusal and a failure."""
+    minute = traffic["last_minute"]
+    assert (minute["requests"], minute["failed_requests"], minute["refused_requests"]) == (4, 1, 1)
+    assert sum(slot["requests"] for slot in traffic["slots"]) == 4
+    assert minute["completion_tokens"] == tokens
+    assert 0 < minute["latency"]["p50_ms"] <= minute["latency"]["p99_ms"]
+    assert (traffic["instance"], traffic["active_requests"]) == ("ailb-1", 0)
+
+
 async def test_figures_and_decisions(postgres_server: str) -> None:
     down = ProviderSettings.model_validate(
         {"name": "down", "base_url": f"http://127.0.0.1:{free_port()}/v1", "models": ("demo",)}
@@ -36,9 +46,11 @@ async def test_figures_and_decisions(postgres_server: str) -> None:
             async with http.post(CHAT, json={**BODY, "model": "down/demo"}) as response:
                 assert response.status == 503
             stats = await get(http, "/api/routing/stats")
+            traffic = await get(http, "/api/routing/traffic")
             decisions = (await get(http, "/api/routing/decisions?page_size=1"))["decisions"]
             every = (await get(http, "/api/routing/decisions"))["decisions"]
     assert stats["routing_strategy"] == "failover"
+    check_traffic(traffic, 2 * usage["completion_tokens"])
     broken, well = stats["targets"]
     assert (broken["provider"], well["provider"]) == ("down", "openai")
     assert (well["total_requests"], well["successful_requests"]) == (3, 2)
@@ -52,12 +64,11 @@ async def test_figures_and_decisions(postgres_server: str) -> None:
     assert broken["success_rate"] == 0
     assert broken["consecutive_failures"] >= 1
     assert broken["last_failure_reason"].upper() == "UPSTREAM_UNAVAILABLE"
-    (newest,) = decisions
-    assert newest == every[0]
+    assert decisions == every[:1]
+    newest = every[0]
     assert (newest["model"], newest["strategy"]) == ("down/demo", "failover")
     assert [a["provider"] for a in newest["attempts"]] == ["down"] * len(newest["attempts"])
-    assert len(every) == 4
-    assert every[-1]["outcome"] == "answered"
+    assert (len(every), every[-1]["outcome"]) == (4, "answered")
     assert every[-1]["order"] == ["openai/demo", "down/demo"]
 
 

@@ -47,6 +47,7 @@ def test_it_answers_and_leaves_nothing(
     with Ailb("up", directory=tmp_path, environment=place) as ailb:
         ailb.until(READY)
         assert "demo (DEMO)" in ailb.output
+        assert f"http://127.0.0.1:{place['HTTP_PORT']}/dashboard" in ailb.output
         answer = ask(place["HTTP_PORT"])
         assert answer["choices"][0]["message"]["content"].startswith("[demo]")
         parts = children_of(ailb.process.pid)

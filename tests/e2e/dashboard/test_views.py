@@ -1,5 +1,7 @@
 """What the views show, and that they follow what happens."""
 
+import time
+
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -123,6 +125,20 @@ def test_it_pauses_and_goes_on(page: Browser) -> None:
     page.sees("#live-state", "Paused")
     page.one("#pause").click()
     page.sees("#live-state", "Live")
+
+
+def test_a_hidden_tab_asks_for_nothing(page: Browser) -> None:
+    hide = (
+        "Object.defineProperty(document, 'hidden', {value: !!arguments[0], configurable: true});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    page.driver.execute_script(hide, 1)
+    page.asked()
+    # Longer than any of the overview's feeds for what happens now waits.
+    time.sleep(3.5)
+    assert page.asked() == []
+    page.driver.execute_script(hide, 0)
+    page.until(lambda: any("/api/routing/traffic" in url for url in page.asked()), "a question")
 
 
 def test_it_says_when_nobody_answers_and_comes_back(page: Browser) -> None:

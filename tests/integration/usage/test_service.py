@@ -123,6 +123,16 @@ OWN: list[tuple[str, bool, int]] = [
 ]
 
 
+def test_one_request_is_found_by_its_id_and_by_its_owner_only(running: Running) -> None:
+    running.add(entry(NOW, tenant_id=2, key_id=7, cost_micro_dollars=5, request_id="req-1"))
+    total = running.ask("ListUsage", pb.ListUsageRequest(request_id="req-1")).total
+    assert (total.requests, total.cost_micro_dollars) == (1, 5)
+    assert running.ask("ListUsage", pb.ListUsageRequest(request_id="req-2")).total.requests == 0
+    for key, requests in (("alice", 1), ("bob", 0), ("eve", 0)):
+        own = running.ask("ListOwnUsage", pb.ListOwnUsageRequest(request_id="req-1"), key)
+        assert own.total.requests == requests
+
+
 @pytest.mark.parametrize(("key", "whole", "cost"), OWN)
 def test_a_caller_sees_its_own_only(running: Running, key: str, whole: bool, cost: int) -> None:  # noqa: FBT001
     request = pb.ListOwnUsageRequest(whole_tenant=whole, group_by=["tenant", "key"])
