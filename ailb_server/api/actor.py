@@ -4,8 +4,8 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from ailb_server.api.call import current_call
 from ailb_server.api.credentials import peer
-from ailb_server.api.edge import current_call
 from ailb_server.domain.audit import Actor
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]

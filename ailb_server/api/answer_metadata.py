@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
-from ailb_server.api.edge import REQUEST_ID_KEY, Call
+from ailb_server.api.call import REQUEST_ID_KEY, Call
 from ailb_server.domain.chat import OWN_FIELDS
 from ailb_server.domain.context import Source
 from ailb_server.pipeline.chat import ChatAnswer

@@ -15,9 +15,9 @@ from ailb_server.api.answer_metadata import answer_metadata
 from ailb_server.api.anthropic_wire_answer import message_body
 from ailb_server.api.anthropic_wire_request import MessagesRequest, parse_messages_request
 from ailb_server.api.anthropic_wire_stream import StreamWriter
+from ailb_server.api.call import REQUEST_ID_KEY, Call, Interruption, Refusals, current_call
 from ailb_server.api.call_watch import told_of
 from ailb_server.api.call_wishes import call_wishes
-from ailb_server.api.edge import REQUEST_ID_KEY, Call, Refusals, current_call, interruption
 from ailb_server.api.heartbeat import Heartbeat
 from ailb_server.api.response import EVENT_STREAM, Response
 from ailb_server.domain.errors import AilbError
@@ -82,7 +82,7 @@ class AnthropicService(pb_grpc.AnthropicServiceServicer):
         call, stream = current_call.get(), asked.chat.stream
         heart = Heartbeat(lambda: response.beat(_ids(call), _PING), self._heartbeat_s)
         async with heart.running() if stream else nullcontext():
-            with interruption(call):
+            with Interruption(call):
                 async with (
                     self._chats.open(asked.chat, call_wishes(context)) as answer,
                     aclosing(_written(asked, answer)) as pieces,
@@ -102,7 +102,7 @@ class AnthropicService(pb_grpc.AnthropicServiceServicer):
         try:
             with Refusals(call):
                 asked = parse_messages_request(request.body.data, _headers(context))
-            with interruption(call):
+            with Interruption(call):
                 counted = await self._counting.count(
                     asked.chat, call.principal, call_wishes(context)
                 )

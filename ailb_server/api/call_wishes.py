@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from ailb_server.api.edge import current_call
+from ailb_server.api.call import current_call
 from ailb_server.domain.errors import InvalidRequestError
 from ailb_server.domain.repeats import MAX_CACHE_TTL_S, MAX_IDEMPOTENCY_KEY, CacheWish
 from ailb_server.domain.route import Face

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from ailb.v1 import dashboard_service_pb2 as pb
 from ailb.v1 import dashboard_service_pb2_grpc as pb_grpc
-from ailb_server.api.edge import REQUEST_ID_KEY, current_call
+from ailb_server.api.call import REQUEST_ID_KEY, current_call
 from ailb_server.api.errors import HTTP_STATUS_KEY
 from ailb_server.dashboard.bundle import Bundle, File
 from ailb_server.domain.errors import NotFoundError

@@ -2,13 +2,10 @@
 
 import asyncio
 import inspect
-import secrets
-import string
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -18,32 +15,33 @@ from typing_extensions import override
 
 from ailb_server.api import anthropic_errors, errors
 from ailb_server.api.authorisation import Access
+from ailb_server.api.call import (
+    REQUEST_ID_KEY,
+    Call,
+    Context,
+    Refusals,
+    arrival,
+    current_call,
+    interrupted,
+    on_behalf_of,
+)
 from ailb_server.api.call_watch import CallWatch, Watched
-from ailb_server.api.credentials import API_KEY_KEY, AUTHORIZATION_KEY, bearer, peer
+from ailb_server.api.credentials import peer
 from ailb_server.api.gate import Gate, Visit
 from ailb_server.api.modules import came
 from ailb_server.api.signed_calls import signed_call
-from ailb_server.domain.chat import Wire
 from ailb_server.domain.errors import (
     AilbError,
     InvalidRequestError,
     NotImplementedHereError,
     OverloadedError,
-    Reason,
     ShuttingDownError,
 )
-from ailb_server.domain.principal import ANYONE, Principal
+from ailb_server.domain.principal import Principal
 from ailb_server.telemetry import logs
 from ailb_server.telemetry.tracing import CANCELLED, Within
 from ailb_server.telemetry.vitals import Traffic
 
-REQUEST_ID_KEY = "x-request-id"
-# Envoy's transcoder sets it, to the path with its query, on what was a REST call.
-_TRANSCODED_KEY = "x-envoy-original-path"
-_ANTHROPIC_PATHS = "/v1/messages"
-_TRACE_KEYS = frozenset({"traceparent", "tracestate"})
-_MAX_REQUEST_ID = 128
-_REQUEST_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "_.:/+=@-")
 _POLLS = ("GetStatus", "HealthCheck", "GetStats", "GetMetrics")
 # Answered under any load, or an overloaded instance would look dead.
 _UNBOUNDED = (
@@ -54,32 +52,8 @@ _UNBOUNDED = (
     *(f"/marchproxy.ModuleService/{rpc}" for rpc in _POLLS),
 )
 
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Facts of the running call. `rest`: it came through Envoy's transcoder.
-
-    `wire` is the format whose errors a REST caller expects. `interrupted` tells, within a cancelled
-    call, whether it was this server that ended it. `principal` is on whose behalf it runs.
-    `refused` is told the reason of an error that no stage of a request has seen: see `Refusals`.
-    `trace` are the caller's headers of W3C Trace Context.
-    """
-
-    request_id: str
-    rest: bool
-    wire: Wire = "openai"
-    interrupted: Callable[[], bool] = field(default=lambda: False, compare=False)
-    principal: Principal = ANYONE
-    refused: Callable[[str], None] = field(default=lambda _: None, compare=False)
-    trace: Mapping[str, str] = field(default_factory=dict, compare=False)
-
-
-current_call: ContextVar[Call] = ContextVar("current_call")
-
 
 _UNKEYED = Access.ANYBODY
 
@@ -91,28 +65,6 @@ class _Way:
     method: str
     bounded: bool
     access: Access
-
-
-class Refusals:
-    """Around what comes before a request's first stage, which counts its own errors."""
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-
-    def __enter__(self) -> None:
-        """Nothing is refused yet."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if isinstance(error, Exception):
-            reason = error.reason if isinstance(error, AilbError) else Reason.INTERNAL_ERROR
-            self._call.refused(reason.value.lower())
 
 
 class Edge(grpc.aio.ServerInterceptor):
@@ -136,7 +88,7 @@ class Edge(grpc.aio.ServerInterceptor):
         self._traffic = traffic or Traffic()
         self._max_calls = max_calls
         self._gate = gate
-        self._refused = refused
+        self.refused = refused
         self._running: set[asyncio.Task[Any]] = set()
         self._refusing = False
         self._interrupting = False
@@ -215,14 +167,14 @@ class Edge(grpc.aio.ServerInterceptor):
 
     def _unary(self, behavior: Any, way: "_Way") -> Any:
         async def call(request: Any, context: Context) -> Any:
-            async with self._entered(context, way, request):
+            async with _Entered(self, way, context, request):
                 return await behavior(request, context)
 
         return call
 
     def _stream(self, behavior: Any, way: "_Way") -> Any:
         async def call(request: Any, context: Context) -> None:
-            async with self._entered(context, way, request):
+            async with _Entered(self, way, context, request):
                 answer = behavior(request, context)
                 if not inspect.isasyncgen(answer):
                     await answer
@@ -234,52 +186,32 @@ class Edge(grpc.aio.ServerInterceptor):
 
         return call
 
-    @asynccontextmanager
-    async def _entered(self, context: Context, way: "_Way", request: object) -> AsyncIterator[None]:
-        call, secret = arrival(context, self._is_interrupting, self._refused)
-        logs.request_id.set(call.request_id)
-        task = asyncio.current_task()
-        with self._watched(call, way) as watched:
-            try:
-                with Refusals(call):
-                    # Before it takes one of the places: who is nobody must not keep others out.
-                    if self._gate is not None:
-                        principal = self._gate.known(secret, way.access)
-                        if principal is None:
-                            visit = _visit(context, call, way.method, request)
-                            principal = await self._entering(self._gate, secret, way, visit)
-                        call, watched.who = _as(call, principal), principal
-                    current_call.set(call)
-                    if way.bounded and task is not None:
-                        self._admit(task)
-                with interruption(call):
-                    yield
-            except Exception as error:
-                if isinstance(error, grpc.aio.AbortError):
-                    raise
-                told = errors.as_ailb_error(error, call.request_id)
-                watched.outcome = told.reason.value.lower()
-                await abort(context, call, told)
-            finally:
-                if task is not None:
-                    self._running.discard(task)
+    def began(self, way: "_Way", call: Call) -> Watched:
+        """A call is here."""
+        self._traffic.calls += 1
+        self._traffic.active += 1
+        return self._watch.begin(way.method, call.request_id, call.trace, told=way.bounded)
 
-    @contextmanager
-    def _watched(self, call: Call, way: "_Way") -> Iterator[Watched]:
-        traffic, watch = self._traffic, self._watch
-        traffic.calls += 1
-        traffic.active += 1
-        watched = watch.begin(way.method, call.request_id, call.trace, told=way.bounded)
-        try:
-            yield watched
-        except Exception:
-            raise
-        except BaseException:
-            watched.outcome = CANCELLED
-            raise
-        finally:
-            traffic.active -= 1
-            watch.end(watched)
+    async def let_in(self, entered: "_Entered", call: Call, secret: str | None) -> Call:
+        """On whose behalf it runs, and its place. Raises AilbError."""
+        # Before it takes one of the places: who is nobody must not keep others out.
+        gate, way = self._gate, entered.way
+        if gate is not None:
+            principal = gate.known(secret, way.access)
+            if principal is None:
+                principal = await self._entering(gate, secret, way, _visit(entered, call))
+            call = on_behalf_of(call, principal)
+        current_call.set(call)
+        if way.bounded and (task := asyncio.current_task()) is not None:
+            self._admit(task)
+        return call
+
+    def ended(self, watched: Watched) -> None:
+        """It is over."""
+        if (task := asyncio.current_task()) is not None:
+            self._running.discard(task)
+        self._traffic.active -= 1
+        self._watch.end(watched)
 
     async def _entering(
         self, gate: Gate, secret: str | None, way: "_Way", visit: Visit
@@ -299,23 +231,65 @@ class Edge(grpc.aio.ServerInterceptor):
             raise OverloadedError("This instance serves as many calls as it may.", retry_after_s=1)
         self._running.add(task)
 
-    def _is_interrupting(self) -> bool:
+    def is_interrupting(self) -> bool:
+        """Whether this server ends the calls that run."""
         return self._interrupting
 
 
-@contextmanager
-def interruption(call: Call) -> Iterator[None]:
-    """Turns a cancellation by this server, not by the caller, into the error to be told."""
-    try:
-        yield
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or not call.interrupted():
+class _Entered:
+    """A call from its arrival to its end, whose errors it tells the caller. A class, because it is
+    around every call: a generator costs twice as much."""
+
+    __slots__ = ("_call", "_edge", "_watched", "context", "request", "way")
+
+    def __init__(self, edge: Edge, way: _Way, context: Context, request: object) -> None:
+        self._edge = edge
+        self.way = way
+        self.context = context
+        self.request = request
+
+    async def __aenter__(self) -> None:
+        """Raises what a refused call ends with."""
+        edge = self._edge
+        call, secret = arrival(self.context, edge.is_interrupting, edge.refused)
+        logs.request_id.set(call.request_id)
+        self._call = call
+        self._watched = edge.began(self.way, call)
+        try:
+            with Refusals(call):
+                self._call = call = await edge.let_in(self, call, secret)
+                self._watched.who = call.principal
+        except BaseException as error:
+            await self._leave(error)
             raise
-        task.uncancel()
-        raise ShuttingDownError(
-            "This instance ended before the answer did. Try again.", retry_after_s=1
-        ) from None
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._leave(error)
+
+    async def _leave(self, error: BaseException | None) -> None:
+        try:
+            if error is not None:
+                await self._failed(error)
+        finally:
+            self._edge.ended(self._watched)
+
+    async def _failed(self, error: BaseException) -> None:
+        call = self._call
+        if isinstance(error, asyncio.CancelledError):
+            error = interrupted(call) or error
+        if isinstance(error, grpc.aio.AbortError):
+            return
+        if not isinstance(error, Exception):
+            self._watched.outcome = CANCELLED
+            return
+        told = errors.as_ailb_error(error, call.request_id)
+        self._watched.outcome = told.reason.value.lower()
+        await abort(self.context, call, told)
 
 
 def _counted(serialize: Any, traffic: Traffic) -> Any:
@@ -337,58 +311,15 @@ def _no_method(method: str) -> Any:
     return call
 
 
-def arrival(
-    context: Context,
-    interrupted: Callable[[], bool] = lambda: False,
-    refused: Callable[[str], None] = lambda _: None,
-) -> tuple[Call, str | None]:
-    """The call by its metadata, and the secret that it brings: a bearer token or a signature, else
-    `x-api-key`.
-
-    A missing or unfit request id is replaced by a new one.
-    """
-    request_id, path = "", ""
-    trace: dict[str, str] = {}
-    token: str | None = None
-    api_key: str | None = None
-    for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID_KEY and isinstance(value, str):
-            request_id = value
-        elif key == _TRANSCODED_KEY:
-            path = str(value)
-        elif key == AUTHORIZATION_KEY and isinstance(value, str):
-            token = bearer(value) or token
-        elif key == API_KEY_KEY and isinstance(value, str):
-            api_key = value.strip() or api_key
-        elif key in _TRACE_KEYS and isinstance(value, str):
-            trace[key] = value
-    if not request_id or not _fit(request_id):
-        request_id = secrets.token_hex(16)
-    wire: Wire = "anthropic" if path.startswith(_ANTHROPIC_PATHS) else "openai"
-    call = Call(request_id, bool(path), wire, interrupted, refused=refused, trace=trace)
-    return call, token or api_key
-
-
-def _as(call: Call, principal: Principal) -> Call:
-    # `replace` costs four times as much, on every call.
-    return Call(
-        call.request_id, call.rest, call.wire, call.interrupted, principal, call.refused, call.trace
-    )
-
-
-def _visit(context: Context, call: Call, method: str, request: object) -> Visit:
-    rest = call.rest
+def _visit(entered: "_Entered", call: Call) -> Visit:
+    context, method, rest = entered.context, entered.way.method, call.rest
     return Visit(
         method,
         call.request_id,
         peer=lambda: peer(context, rest=rest),
         came=lambda: came(context, rest=rest),
-        signed=lambda: signed_call(context, method, request, rest=rest),
+        signed=lambda: signed_call(context, method, entered.request, rest=rest),
     )
-
-
-def _fit(request_id: str) -> bool:
-    return len(request_id) <= _MAX_REQUEST_ID and _REQUEST_ID_CHARACTERS.issuperset(request_id)
 
 
 async def abort(context: Context, call: Call, error: AilbError) -> None:

@@ -8,8 +8,8 @@ from typing_extensions import override
 from ailb.v1 import embedding_service_pb2 as pb
 from ailb.v1 import embedding_service_pb2_grpc as pb_grpc
 from ailb_server.api.answer_metadata import answer_metadata
+from ailb_server.api.call import Refusals, current_call
 from ailb_server.api.call_wishes import call_wishes
-from ailb_server.api.edge import Refusals, current_call
 from ailb_server.api.messages import embedding_request, embeddings_response
 from ailb_server.domain.errors import UpstreamUnavailableError
 from ailb_server.pipeline.chat import Chats

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from ailb.v1 import health_pb2, health_service_pb2_grpc
 from ailb.v1 import health_service_pb2 as pb
-from ailb_server.api.edge import REQUEST_ID_KEY, current_call
+from ailb_server.api.call import REQUEST_ID_KEY, current_call
 from ailb_server.api.errors import HTTP_STATUS_KEY
 from ailb_server.domain.errors import StorageUnavailableError
 from ailb_server.domain.health import PartHealth

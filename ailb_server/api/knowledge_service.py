@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from ailb.v1 import knowledge_service_pb2 as pb
 from ailb.v1 import knowledge_service_pb2_grpc as pb_grpc
-from ailb_server.api.edge import current_call
+from ailb_server.api.call import current_call
 from ailb_server.api.knowledge_fields import knowledge_query, new_collection
 from ailb_server.api.knowledge_pages import page_start, page_token
 from ailb_server.api.messages.knowledge import (

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from ailb.v1 import memory_service_pb2 as pb
 from ailb.v1 import memory_service_pb2_grpc
-from ailb_server.api.edge import current_call
+from ailb_server.api.call import current_call
 from ailb_server.api.messages.memory import (
     match_message,
     progress_message,

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from ailb.v1 import model_pb2, model_service_pb2_grpc
 from ailb.v1 import model_service_pb2 as pb
-from ailb_server.api.edge import current_call
+from ailb_server.api.call import current_call
 from ailb_server.routing.catalogue import Catalogue
 
 _OBJECT = "model"

@@ -12,10 +12,10 @@ from ailb.openai.v1 import openai_service_pb2 as pb
 from ailb.openai.v1 import openai_service_pb2_grpc as pb_grpc
 from ailb_server.api import errors
 from ailb_server.api.answer_metadata import answer_metadata
+from ailb_server.api.call import REQUEST_ID_KEY, Call, Interruption, Refusals, current_call
 from ailb_server.api.call_watch import told_of
 from ailb_server.api.call_wishes import call_wishes
 from ailb_server.api.completion_wire import parse_completion_request
-from ailb_server.api.edge import REQUEST_ID_KEY, Call, Refusals, current_call, interruption
 from ailb_server.api.embedding_wire import parse_embedding_request
 from ailb_server.api.heartbeat import Heartbeat
 from ailb_server.api.openai_wire import parse_chat_request
@@ -97,7 +97,7 @@ class OpenAIService(pb_grpc.OpenAIServiceServicer):
         call = current_call.get()
         heart = Heartbeat(lambda: response.beat(_ids(call), _BEAT), self._heartbeat_s)
         async with heart.running() if request.stream else nullcontext():
-            with interruption(call):
+            with Interruption(call):
                 async with self._chats.open(request, call_wishes(context)) as answer:
                     await heart.pause()
                     await response.begin(answer_metadata(call, answer))

@@ -12,7 +12,7 @@ from typing_extensions import override
 from ailb.v1 import usage_service_pb2 as pb
 from ailb.v1 import usage_service_pb2_grpc as pb_grpc
 from ailb_server.api import usage_csv
-from ailb_server.api.edge import current_call
+from ailb_server.api.call import current_call
 from ailb_server.api.messages.usage import anyones, dimensions, ones_own, usage_sum
 from ailb_server.api.page_token import checked_size, page_token, values_of
 from ailb_server.domain.errors import InvalidRequestError

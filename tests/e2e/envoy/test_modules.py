@@ -14,7 +14,8 @@ import yaml
 
 from ailb_server.api import gate as gates
 from ailb_server.api.authorisation import Access
-from ailb_server.api.edge import Edge, current_call
+from ailb_server.api.call import current_call
+from ailb_server.api.edge import Edge
 from ailb_server.api.gate import Gate
 from ailb_server.api.modules import ModuleDoor
 from ailb_server.domain.errors import InvalidApiKeyError

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from ailb.v1 import memory_service_pb2 as pb
-from ailb_server.api.edge import Call, current_call
+from ailb_server.api.call import Call, current_call
 from ailb_server.api.memory_service import MemoryService
 from ailb_server.domain.errors import NotFoundError
 from ailb_server.domain.principal import ANYONE, Principal

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 from ailb.v1 import memory_service_pb2 as pb
-from ailb_server.api.edge import Call, current_call
+from ailb_server.api.call import Call, current_call
 from ailb_server.api.memory_service import MemoryService
 from ailb_server.domain.context import Exchange
 from ailb_server.domain.embedding import EmbeddingSpace

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from ailb_server.api.edge import Call, current_call
+from ailb_server.api.call import Call, current_call
 from ailb_server.domain.errors import AilbError
 from ailb_server.domain.principal import DEFAULT_TENANT_ID, Principal, Role
 from ailb_server.storage.pool import Store

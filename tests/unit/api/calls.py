@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ailb_server.api.edge import Call, current_call
+from ailb_server.api.call import Call, current_call
 from ailb_server.domain.principal import ANYONE, Principal
 from tests.unit.doubles import FakeContext
 

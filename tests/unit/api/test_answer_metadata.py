@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ailb_server.api.answer_metadata import MAX_IGNORED, answer_metadata
-from ailb_server.api.edge import Call
+from ailb_server.api.call import Call
 from ailb_server.domain.chat import ChatChunk
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.chat import ChatAnswer

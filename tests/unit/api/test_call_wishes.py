@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from ailb_server.api.call import Call, current_call
 from ailb_server.api.call_wishes import cache_wish, call_wishes, idempotency_key
-from ailb_server.api.edge import Call, current_call
 from ailb_server.domain.errors import InvalidRequestError
 from ailb_server.domain.repeats import CacheWish
 from tests.unit.doubles import FakeContext

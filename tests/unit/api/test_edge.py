@@ -10,7 +10,8 @@ import pytest
 from typing_extensions import override
 
 from ailb.v1 import chat_pb2
-from ailb_server.api.edge import Call, Edge, arrival, current_call
+from ailb_server.api.call import Call, arrival, current_call
+from ailb_server.api.edge import Edge
 from ailb_server.domain.errors import ModelNotFoundError, OverloadedError
 from ailb_server.telemetry import logs
 from tests.unit.doubles import FakeContext

@@ -13,7 +13,8 @@ from ailb_server.access.refusals import Refusal
 from ailb_server.access.secret import is_secret
 from ailb_server.access.signatures import Signed
 from ailb_server.api.authorisation import TABLE, Access, access_to
-from ailb_server.api.edge import Edge, current_call
+from ailb_server.api.call import current_call
+from ailb_server.api.edge import Edge
 from ailb_server.api.gate import Gate
 from ailb_server.api.signed_calls import PATHS, signed_call
 from ailb_server.domain.errors import InvalidApiKeyError, StorageUnavailableError

@@ -13,7 +13,8 @@ import trustme
 from ailb_server.access.refusals import Refusal
 from ailb_server.api import gate as gates
 from ailb_server.api.authorisation import Access, access_to
-from ailb_server.api.edge import Edge, current_call
+from ailb_server.api.call import current_call
+from ailb_server.api.edge import Edge
 from ailb_server.api.gate import Gate
 from ailb_server.api.modules import ModuleDoor, address_of, came
 from ailb_server.domain.errors import InvalidApiKeyError, StorageUnavailableError

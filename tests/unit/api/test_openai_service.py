@@ -8,7 +8,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from ailb.openai.v1 import openai_service_pb2 as pb
 from ailb_server.api.answer_metadata import answer_metadata
-from ailb_server.api.edge import Call
+from ailb_server.api.call import Call
 from ailb_server.api.openai_service import OpenAIService
 from ailb_server.domain.chat import ChatChunk, TokenUsage
 from ailb_server.domain.errors import (
