@@ -22,9 +22,10 @@ from ailb_server.api.openai_wire import parse_chat_request
 from ailb_server.api.response import EVENT_STREAM, Response
 from ailb_server.domain.chat import ChatRequest
 from ailb_server.domain.errors import AilbError
-from ailb_server.pipeline.chat import ChatAnswer, Chats
+from ailb_server.pipeline.chat import Chats
 
 _JSON = "application/json"
+_STILL = nullcontext()
 # A comment, by the format of server-sent events: readers skip it.
 _BEAT = b": keep-alive\n\n"
 
@@ -69,54 +70,38 @@ class OpenAIService(pb_grpc.OpenAIServiceServicer):
             (body,) = [body async for body in bodies]
         return body
 
+    # One generator and not three: each costs every request, and every piece of a stream.
     async def _relayed(
         self, parse: Parse, data: bytes, context: Context
     ) -> AsyncGenerator[HttpBody, None]:
         call, response = current_call.get(), Response(context)
-        failure = None
         try:
             with Refusals(call):
                 request = parse(data)
-            async with aclosing(self._answered(request, response, context)) as bodies:
-                async for body in bodies:
-                    yield body
+            content_type = EVENT_STREAM if request.stream else _JSON
+            heart = Heartbeat(lambda: response.beat(_ids(call), _BEAT), self._heartbeat_s)
+            async with heart.running() if request.stream else _STILL:
+                with Interruption(call):
+                    async with self._chats.open(request, call_wishes(context)) as answer:
+                        await heart.pause()
+                        await response.begin(answer_metadata(call, answer))
+                        heart.resume()
+                        async for chunk in answer.chunks:
+                            # Empty where all that came was usage that nobody asked for.
+                            if chunk.wire:
+                                await heart.pause()
+                                yield HttpBody(content_type=content_type, data=chunk.wire)
+                                heart.resume()
         except Exception as error:
             if not call.rest:
                 raise
             failure = told_of(errors.as_ailb_error(error, call.request_id))
-        if failure is None:
+        else:
             return
         if await response.begin(_failed(call, failure)):
             yield HttpBody(content_type=_JSON, data=errors.openai_body(failure))
         else:
             yield _error_event(failure)
-
-    async def _answered(
-        self, request: ChatRequest, response: Response, context: Context
-    ) -> AsyncGenerator[HttpBody, None]:
-        call = current_call.get()
-        heart = Heartbeat(lambda: response.beat(_ids(call), _BEAT), self._heartbeat_s)
-        async with heart.running() if request.stream else nullcontext():
-            with Interruption(call):
-                async with self._chats.open(request, call_wishes(context)) as answer:
-                    await heart.pause()
-                    await response.begin(answer_metadata(call, answer))
-                    heart.resume()
-                    async with aclosing(_bodies(request, answer, heart)) as bodies:
-                        async for body in bodies:
-                            yield body
-
-
-async def _bodies(
-    request: ChatRequest, answer: ChatAnswer, heart: Heartbeat
-) -> AsyncGenerator[HttpBody, None]:
-    content_type = EVENT_STREAM if request.stream else _JSON
-    async for chunk in answer.chunks:
-        # Empty where all that came was usage that the caller did not ask for.
-        if chunk.wire:
-            await heart.pause()
-            yield HttpBody(content_type=content_type, data=chunk.wire)
-            heart.resume()
 
 
 def _ids(call: Call) -> tuple[tuple[str, str], ...]:

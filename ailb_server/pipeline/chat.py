@@ -15,7 +15,7 @@ from ailb_server.pipeline.caching import Look, NoCache, ResponseCache
 from ailb_server.pipeline.context import ContextStage, Prepared, remembered, sourced
 from ailb_server.pipeline.phases import Phase, phased
 from ailb_server.pipeline.reckoning import Reckoning
-from ailb_server.pipeline.record import ChatObserver, ChatRecord, record_of, recorded
+from ailb_server.pipeline.record import ChatObserver, ChatRecord, Recorded, record_of
 from ailb_server.pipeline.wishes import NO_WISHES, CallWishes
 from ailb_server.routing.dispatcher import Answer, Dispatcher
 from ailb_server.routing.facts import RequestFacts
@@ -76,7 +76,7 @@ class ChatPipeline:
         Leaving the context, by cancellation too, ends the upstream call.
         """
         record = record_of(request, wishes)
-        with recorded(record, self.observer) as started:
+        with Recorded(record, self.observer) as started:
             # Before the look-up: who may not use a model need not learn whether there is one.
             wishes.who.require_model(request.model)
             admitting = self.admission.admit(wishes.who, request)

@@ -29,7 +29,7 @@ from ailb_server.domain.target import Target
 from ailb_server.pipeline.chat import ChatAnswer, ChatPipeline
 from ailb_server.pipeline.digests import once_digest, once_name
 from ailb_server.pipeline.holding import Holding, HoldingRules
-from ailb_server.pipeline.record import ChatRecord, record_of, recorded
+from ailb_server.pipeline.record import ChatRecord, Recorded, record_of
 from ailb_server.pipeline.recordings import Replay, recording_of
 from ailb_server.pipeline.wishes import NO_WISHES, CallWishes
 
@@ -123,7 +123,7 @@ class OnceOnly:
         self, request: ChatRequest, wishes: CallWishes, found: Taken | AilbError
     ) -> AsyncIterator[ChatAnswer]:
         record = record_of(request, wishes)
-        with recorded(record, self.chats.observer) as started:
+        with Recorded(record, self.chats.observer) as started:
             if isinstance(found, AilbError):
                 raise found
             admitted = await self.admission.readmit(wishes.who, request.model)

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Protocol
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest, Json, Operation, TokenUsage
@@ -96,25 +96,37 @@ def record_of(request: ChatRequest, wishes: CallWishes) -> ChatRecord:
     )
 
 
-@contextmanager
-def recorded(record: ChatRecord, observer: "ChatObserver") -> Iterator[float]:
-    """Around a chat: tells the observer of its beginning, and of its end, in whatever way."""
-    started = time.perf_counter()
-    observer.chat_started(record)
-    try:
-        yield started
-    except AilbError as error:
-        record.outcome = error.reason.value.lower()
-        raise
-    except (asyncio.CancelledError, GeneratorExit):
-        record.outcome = "cancelled"
-        raise
-    except BaseException:
-        record.outcome = Reason.INTERNAL_ERROR.value.lower()
-        raise
-    finally:
-        record.total_s = time.perf_counter() - started
-        observer.chat_finished(record)
+class Recorded:
+    """Around a chat: tells the observer of its beginning, and of its end, in whatever way. Entering
+    gives the time of `time.perf_counter`."""
+
+    __slots__ = ("_observer", "_record", "_started")
+
+    def __init__(self, record: ChatRecord, observer: "ChatObserver") -> None:
+        self._record = record
+        self._observer = observer
+        self._started = 0.0
+
+    def __enter__(self) -> float:
+        self._started = time.perf_counter()
+        self._observer.chat_started(self._record)
+        return self._started
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        record = self._record
+        if isinstance(error, AilbError):
+            record.outcome = error.reason.value.lower()
+        elif isinstance(error, asyncio.CancelledError | GeneratorExit):
+            record.outcome = "cancelled"
+        elif error is not None:
+            record.outcome = Reason.INTERNAL_ERROR.value.lower()
+        record.total_s = time.perf_counter() - self._started
+        self._observer.chat_finished(record)
 
 
 class ChatObserver(Protocol):

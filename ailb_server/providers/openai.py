@@ -1,7 +1,8 @@
 """OpenAI, and every server that speaks its wire format."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from types import TracebackType
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest
 from ailb_server.domain.errors import UpstreamUnavailableError
@@ -45,19 +46,23 @@ class OpenAIProvider:
         """See `EmbeddingProvider.open_embedding`."""
         return self._open(_EMBEDDINGS, request, model)
 
-    @asynccontextmanager
-    async def _open(
+    def _open(
         self, path: str, request: ChatRequest, model: str
-    ) -> AsyncIterator[ProviderAnswer]:
+    ) -> AbstractAsyncContextManager[ProviderAnswer]:
+        return _Opening(self, path, request, model)
+
+    async def posted(
+        self, path: str, request: ChatRequest, model: str
+    ) -> tuple[AbstractAsyncContextManager[Reply], tuple[str, ...]]:
+        """What to enter for the reply, and the parameters that it does without."""
         request.require_translatable()
         template = self._templates.get(path) or await self._prepare(path)
         body, ignored = openai_wire.sent_body(request, model)
-        async with self._upstream.post(template.url, template.headers, body) as reply:
-            if reply.status != _OK:
-                raise status_error(self.name, reply.status, reply.headers, await reply.read_all())
-            answer = self._stream(request, reply) if request.stream else self._whole(request, reply)
-            async with aclosing(answer) as chunks:
-                yield ProviderAnswer(chunks, ignored)
+        return self._upstream.post(template.url, template.headers, body), ignored
+
+    def chunks(self, request: ChatRequest, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
+        """Those of a reply that is a success."""
+        return self._stream(request, reply) if request.stream else self._whole(request, reply)
 
     def has_room(self) -> bool:
         """See `PooledProvider.has_room`."""
@@ -95,3 +100,40 @@ class OpenAIProvider:
                 f"The provider answered an error in a success ({error}).", provider=self.name
             )
         return UpstreamUnavailableError("The provider's answer is malformed.", provider=self.name)
+
+
+class _Opening:
+    """A request until its answer is left. A class, because it is around every request: a generator
+    costs twice as much."""
+
+    __slots__ = ("_asked", "_chunks", "_exchange", "_provider")
+
+    def __init__(
+        self, provider: OpenAIProvider, path: str, request: ChatRequest, model: str
+    ) -> None:
+        self._provider = provider
+        self._asked = path, request, model
+
+    async def __aenter__(self) -> ProviderAnswer:
+        """Raises UpstreamError."""
+        provider, request = self._provider, self._asked[1]
+        self._exchange, ignored = await provider.posted(*self._asked)
+        reply = await self._exchange.__aenter__()
+        if reply.status != _OK:
+            async with AsyncExitStack() as stack:
+                stack.push_async_exit(self._exchange)
+                told = await reply.read_all()
+            raise status_error(provider.name, reply.status, reply.headers, told)
+        self._chunks = provider.chunks(request, reply)
+        return ProviderAnswer(self._chunks, ignored)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await self._chunks.aclose()
+        finally:
+            await self._exchange.__aexit__(kind, error, trace)

@@ -1,8 +1,7 @@
 """How one request fares: what was tried, what was skipped, what to tell if nothing answers."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
 
@@ -21,7 +20,6 @@ from ailb_server.domain.target import Target
 from ailb_server.routing.attempt import Attempt
 from ailb_server.routing.capabilities import may_take_longer
 from ailb_server.routing.decisions import Tried
-from ailb_server.routing.ledger import Ledger
 from ailb_server.routing.router import Plan
 from ailb_server.routing.seat import Seat
 
@@ -128,20 +126,15 @@ class Course:
             return UpstreamRateLimitedError("Every provider limits AILB's rate now.", model=model)
         return UpstreamUnavailableError("No target could answer.", model=model)
 
-    @contextmanager
-    def concluded(self, ledger: Ledger) -> Iterator[None]:
-        """Writes the decision's outcome, however it comes."""
-        decision, started = self.plan.decision, ledger.clock()
-        outcome = "cancelled"
-        try:
-            yield
-            outcome = "answered"
-        except AilbError as error:
-            outcome = error.reason.value.lower()
-            raise
-        finally:
-            decision.outcome = outcome
-            decision.waited_s = ledger.clock() - started
+    def conclude(self, waited_s: float, error: BaseException | None) -> None:
+        """Writes the decision's outcome, however it came."""
+        decision = self.plan.decision
+        decision.waited_s = waited_s
+        if error is None:
+            decision.outcome = "answered"
+        else:
+            known = error.reason.value.lower() if isinstance(error, AilbError) else ""
+            decision.outcome = known or "cancelled"
 
 
 _TEMPORARY = (UpstreamUnavailableError, UpstreamRateLimitedError)

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Protocol
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest, TokenUsage
@@ -14,7 +15,7 @@ from ailb_server.domain.errors import (
     UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
-from ailb_server.domain.ports import PooledProvider
+from ailb_server.domain.ports import ChatProvider, PooledProvider, ProviderAnswer
 from ailb_server.domain.target import Target
 from ailb_server.routing.attempt import Attempt, NotAdmittedError
 from ailb_server.routing.budget import RetryBudget
@@ -26,8 +27,8 @@ from ailb_server.routing.race import Opened, Opening, first_answer
 from ailb_server.routing.roster import Roster
 from ailb_server.routing.router import Plan
 from ailb_server.routing.seat import Seat
-from ailb_server.routing.spans import attempt_span
-from ailb_server.telemetry.tracing import Span, made_current
+from ailb_server.routing.use import Use
+from ailb_server.telemetry.tracing import Current, Span
 
 # Tells of each attempt's first chunk or failure: the target, seconds, and the reason of a failure.
 AttemptSeen = Callable[[Target, float, str | None], None]
@@ -102,32 +103,34 @@ class Dispatcher:
         self._rules = rules
         self._queue.places = rules.queue_places
 
-    @asynccontextmanager
-    async def open(
+    def open(
         self, plan: Plan, request: ChatRequest, time_left_s: float | None = None
-    ) -> AsyncIterator[Answer]:
+    ) -> AbstractAsyncContextManager[Answer]:
         """The first answer that begins; before that, every failover error moves to the next target.
 
         `time_left_s` is the caller's own deadline, if it has one: nothing waits in vain beyond it
         (the call itself ends by cancellation). Raises UpstreamError if none answers. Leaving the
         context ends the upstream call.
         """
+        return _Dispatched(self, plan, request, time_left_s)
+
+    async def begun(
+        self, plan: Plan, request: ChatRequest, started: float, time_left_s: float | None
+    ) -> tuple[Course, Opened]:
+        """As `open`; `started` is of the loop's clock. Who calls leaves what was opened."""
         self._budget.request()
-        started = asyncio.get_running_loop().time()
         course = self._course(plan, request, started, time_left_s)
-        async with AsyncExitStack() as stack:
-            with course.concluded(self._ledger):
-                begun = await self._within_total(course)
-            _tell_failover(course, begun.attempt.seat.target)
-            await stack.enter_async_context(begun.closing)
-            loop_now = asyncio.get_running_loop().time()
-            answer, attempt = begun.answer, begun.attempt
-            rest = answer.chunks
-            if loop_now - attempt.waited_s() - started > _LATE_S:
-                rest = await stack.enter_async_context(aclosing(_bounded(rest, course.deadline)))
-            waited_s = loop_now - started
-            target, span = attempt.seat.target, attempt.span
-            yield Answer(target, begun.first, rest, waited_s, attempt.used, answer.ignored, span)
+        clock = self._ledger.clock
+        began, failure = clock(), None
+        try:
+            opened_one = await self._within_total(course)
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            course.conclude(clock() - began, failure)
+        _tell_failover(course, opened_one.attempt.seat.target)
+        return course, opened_one
 
     def _course(
         self, plan: Plan, request: ChatRequest, started: float, time_left_s: float | None
@@ -240,31 +243,40 @@ class Dispatcher:
             # It was removed after the plan was made.
             course.unfit.add(seat)
             raise NotAdmittedError("removed")
-        async with AsyncExitStack() as stack:
-            provider = stack.enter_context(member)
-            attempt.span = stack.enter_context(attempt_span(course.request, target))
-            stack.enter_context(attempt)
-            try:
-                opening = opened(provider, course.request, target.model)
-                with made_current(attempt.span):
-                    answer = await stack.enter_async_context(opening)
-                    first = await anext(answer.chunks, None)
-                if first is None:
-                    raise UpstreamUnavailableError(
-                        "The provider's answer is empty.", provider=target.provider
-                    )
-            except UpstreamError as error:
-                course.failed(seat, error)
-                self._ended(course, attempt, error)
-                raise
-            except asyncio.CancelledError:
-                attempt.blame = course.blame_for(attempt)
-                self._ended(course, attempt, attempt.blame)
-                raise
-            seconds = attempt.answered()
-            course.note(target, "answered", seconds)
-            self._attempt_seen(target, seconds, None)
-            return Opened(attempt, first, answer, stack.pop_all())
+        use = Use(member, attempt)
+        provider = use.enter(course.request)
+        try:
+            answer, first = await self._first(course, attempt, use, provider)
+        except BaseException as error:
+            await use.leave(error)
+            raise
+        seconds = attempt.answered()
+        course.note(target, "answered", seconds)
+        self._attempt_seen(target, seconds, None)
+        return Opened(attempt, first, answer, use)
+
+    async def _first(
+        self, course: Course, attempt: Attempt, use: Use, provider: ChatProvider
+    ) -> tuple[ProviderAnswer, ChatChunk]:
+        """The answer, and its first valid chunk."""
+        target = attempt.seat.target
+        try:
+            with Current(attempt.span):
+                answer = await use.opened(opened(provider, course.request, target.model))
+                first = await anext(answer.chunks, None)
+            if first is None:
+                raise UpstreamUnavailableError(
+                    "The provider's answer is empty.", provider=target.provider
+                )
+        except UpstreamError as error:
+            course.failed(attempt.seat, error)
+            self._ended(course, attempt, error)
+            raise
+        except asyncio.CancelledError:
+            attempt.blame = course.blame_for(attempt)
+            self._ended(course, attempt, attempt.blame)
+            raise
+        return answer, first
 
     def _ended(self, course: Course, attempt: Attempt, error: UpstreamError | None) -> None:
         """Tells of an attempt that did not answer; without an error it was abandoned."""
@@ -281,6 +293,50 @@ class Dispatcher:
         level = logging.WARNING if failed else logging.DEBUG
         name = f"{target.provider}/{target.model}"
         _log.log(level, "%s did not answer after %.3f s: %s", name, seconds, reason)
+
+
+class _Dispatched:
+    """See `Dispatcher.open`."""
+
+    __slots__ = ("_asked", "_bounded", "_dispatcher", "_time_left_s", "_use")
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        plan: Plan,
+        request: ChatRequest,
+        time_left_s: float | None,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._asked = plan, request
+        self._time_left_s = time_left_s
+        self._bounded: AsyncGenerator[ChatChunk, None] | None = None
+
+    async def __aenter__(self) -> Answer:
+        """Raises UpstreamError."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        course, begun = await self._dispatcher.begun(*self._asked, started, self._time_left_s)
+        self._use = begun.use
+        now, attempt, answer = loop.time(), begun.attempt, begun.answer
+        rest = answer.chunks
+        if now - attempt.waited_s() - started > _LATE_S:
+            rest = self._bounded = _bounded(rest, course.deadline)
+        target, waited_s = attempt.seat.target, now - started
+        used, ignored = attempt.used, answer.ignored
+        return Answer(target, begun.first, rest, waited_s, used, ignored, attempt.span)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._bounded is not None:
+                await self._bounded.aclose()
+        finally:
+            await self._use.leave(error)
 
 
 def _tell_failover(course: Course, target: Target) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -10,16 +9,17 @@ from ailb_server.domain.chat import ChatChunk
 from ailb_server.domain.errors import UpstreamError
 from ailb_server.domain.ports import ProviderAnswer
 from ailb_server.routing.attempt import Attempt, NotAdmittedError
+from ailb_server.routing.use import Use
 
 
 @dataclass(slots=True)
 class Opened:
-    """An attempt whose first chunk is there. `closing` ends the attempt; its holder closes it."""
+    """An attempt whose first chunk is there. Its holder leaves `use`, which ends the attempt."""
 
     attempt: Attempt
     first: ChatChunk
     answer: ProviderAnswer
-    closing: AsyncExitStack
+    use: Use
 
 
 Opening: TypeAlias = Coroutine[Any, Any, Opened]
@@ -77,4 +77,4 @@ async def _end(tasks: Sequence[asyncio.Task[Opened]]) -> None:
         # Two may have answered in the same turn of the loop.
         if isinstance(ended, Opened):
             ended.attempt.lost(ended.first)
-            await ended.closing.aclose()
+            await ended.use.leave()

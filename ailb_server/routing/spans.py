@@ -3,8 +3,7 @@
 https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/ (semantic conventions 1.41).
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from ailb_server.domain.chat import ChatRequest, Operation
@@ -31,18 +30,15 @@ _NUMBERS = (
 )
 
 
-@contextmanager
-def attempt_span(request: ChatRequest, target: Target) -> Iterator[Span | None]:
-    """The span of one request to a provider, from the question to the answer's end; None without a
-    trace."""
+def begin_attempt(request: ChatRequest, target: Target) -> Span | None:
+    """The span of one request to a provider, from the question to the answer's end, which its
+    holder ends; None without a trace."""
     parent = tracing.current.get()
     if parent is None:
-        yield None
-        return
+        return None
     span = parent.child(f"{OPERATIONS[request.operation]} {target.model}", "client")
     span.tell(_asked(request, target))
-    with tracing.ended(span):
-        yield span
+    return span
 
 
 def _asked(request: ChatRequest, target: Target) -> Mapping[str, Value]:

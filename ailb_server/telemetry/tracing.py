@@ -4,8 +4,7 @@ No prompt, no answer and no secret goes into a span's name or attributes, nor do
 it may quote them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Literal, Protocol, TypeAlias
@@ -95,29 +94,27 @@ class Within:
         self._span.end()
 
 
-@contextmanager
-def made_current(span: Span | None) -> Iterator[None]:
+class Current:
     """What is told within the block is told of this span. The span goes on after it."""
-    token = None if span is None else current.set(span)
-    try:
-        yield
-    finally:
-        if token is not None:
-            current.reset(token)
 
+    __slots__ = ("_span", "_token")
 
-@contextmanager
-def ended(span: Span | None) -> Iterator[None]:
-    """Ends the span with the block, failed if the block fails."""
-    try:
-        yield
-    except BaseException as error:
-        if span is not None:
-            span.fail(reason_of(error))
-        raise
-    finally:
-        if span is not None:
-            span.end()
+    def __init__(self, span: Span | None) -> None:
+        self._span = span
+        self._token: Token[Span | None] | None = None
+
+    def __enter__(self) -> None:
+        if self._span is not None:
+            self._token = current.set(self._span)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            current.reset(self._token)
 
 
 def reason_of(error: BaseException) -> str:
