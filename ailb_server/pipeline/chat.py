@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ailb_server.domain.admission import Admission
@@ -96,9 +96,11 @@ class ChatPipeline:
                     staged = _finished(staged, request, prepared, answer)
                     try:
                         async with aclosing(staged) as chunks:
-                            begun = _begun(request, prepared, answer, record.overhead_s, chunks)
-                            told = look.told if look else ""
-                            yield replace(begun, limits=admitted.headers, cache=told)
+                            told = prepared.sources, prepared.degraded, admitted.headers
+                            ignored = _ignored(request, prepared, answer)
+                            where = answer.target, record.overhead_s
+                            cache = look.told if look else ""
+                            yield ChatAnswer(*where, chunks, ignored, *told, cache)
                     finally:
                         reckoning.tell()
             finally:
@@ -139,21 +141,8 @@ def _finished(
     return chunks
 
 
-def _begun(
-    request: ChatRequest,
-    prepared: Prepared,
-    answer: Answer,
-    overhead_s: float,
-    chunks: AsyncIterator[ChatChunk],
-) -> ChatAnswer:
-    return ChatAnswer(
-        target=answer.target,
-        overhead_s=overhead_s,
-        chunks=chunks,
-        ignored=frozenset(answer.ignored) | (request.own_fields - prepared.heeded),
-        sources=prepared.sources,
-        degraded=prepared.degraded,
-    )
+def _ignored(request: ChatRequest, prepared: Prepared, answer: Answer) -> frozenset[str]:
+    return frozenset(answer.ignored) | (request.own_fields - prepared.heeded)
 
 
 async def _tallied(answer: Answer, reckoning: Reckoning) -> AsyncGenerator[ChatChunk, None]:

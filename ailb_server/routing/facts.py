@@ -1,8 +1,8 @@
 """What routing needs to know of a request; each fact is worked out when it is first asked for."""
 
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any, Generic, TypeVar, overload
 
 import orjson
 
@@ -23,6 +23,29 @@ _HOLDERS: Mapping[str, str] = MappingProxyType(
 MAX_OUTPUT_TOKENS = 16_384
 
 
+T = TypeVar("T")
+
+
+class _once(Generic[T]):  # noqa: N801 - a decorator
+    """As `functools.cached_property`, whose lock takes most of its time until Python 3.12."""
+
+    def __init__(self, work: "Callable[[Any], T]") -> None:
+        self._work = work
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, of: None, owner: type) -> "_once[T]": ...
+    @overload
+    def __get__(self, of: object, owner: type) -> T: ...
+    def __get__(self, of: object | None, owner: type) -> "_once[T] | T":
+        if of is None:
+            return self
+        found = of.__dict__[self._name] = self._work(of)
+        return found
+
+
 class RequestFacts:
     """Facts of one request at one time, `now` in seconds of a monotonic clock.
 
@@ -34,7 +57,7 @@ class RequestFacts:
         self.now = now
         self.stream = request.stream
 
-    @cached_property
+    @_once
     def prompt_tokens(self) -> int:
         """A quarter of the body's bytes, where images, files and sounds count by number."""
         data = sum(_data_length(part) for part in self._parts)
@@ -45,7 +68,7 @@ class RequestFacts:
         """About what an answer takes of which so many events were seen, about one token each."""
         return TokenUsage(self.prompt_tokens, min(events, self.max_output_tokens))
 
-    @cached_property
+    @_once
     def max_output_tokens(self) -> int:
         """What the caller allows, all choices together, at most MAX_OUTPUT_TOKENS for each.
 
@@ -57,12 +80,12 @@ class RequestFacts:
         told = _positive(fields.get("max_completion_tokens")) or _positive(fields.get("max_tokens"))
         return min(told or MAX_OUTPUT_TOKENS, MAX_OUTPUT_TOKENS) * self.choices
 
-    @cached_property
+    @_once
     def choices(self) -> int:
         """How many answers are asked for."""
         return _positive(self._request.fields.get("n")) or 1
 
-    @cached_property
+    @_once
     def needs(self) -> tuple[str, ...]:
         """The names of the capabilities (fields of `Capabilities`) that a target must have."""
         fields = self._request.fields
@@ -72,7 +95,7 @@ class RequestFacts:
         wanted = {"vision": images, "tools": fields.get("tools"), "json_schema": schema}
         return tuple(name for name, asked in wanted.items() if asked)
 
-    @cached_property
+    @_once
     def _parts(self) -> list[JsonObject]:
         """The parts of all messages that are more than text."""
         request = self._request
