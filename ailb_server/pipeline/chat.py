@@ -23,7 +23,7 @@ from ailb_server.routing.router import Router
 from ailb_server.spend.reservation import Pricing
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ChatAnswer:
     """An answer that has begun. `chunks` may raise UpstreamError after the first.
 
@@ -96,11 +96,10 @@ class ChatPipeline:
                     staged = _finished(staged, request, prepared, answer)
                     try:
                         async with aclosing(staged) as chunks:
-                            told = prepared.sources, prepared.degraded, admitted.headers
-                            ignored = _ignored(request, prepared, answer)
-                            where = answer.target, record.overhead_s
-                            cache = look.told if look else ""
-                            yield ChatAnswer(*where, chunks, ignored, *told, cache)
+                            begun = _begun(request, prepared, answer, reckoning, chunks)
+                            begun.limits = admitted.headers
+                            begun.cache = look.told if look else ""
+                            yield begun
                     finally:
                         reckoning.tell()
             finally:
@@ -141,8 +140,21 @@ def _finished(
     return chunks
 
 
-def _ignored(request: ChatRequest, prepared: Prepared, answer: Answer) -> frozenset[str]:
-    return frozenset(answer.ignored) | (request.own_fields - prepared.heeded)
+def _begun(
+    request: ChatRequest,
+    prepared: Prepared,
+    answer: Answer,
+    reckoning: Reckoning,
+    chunks: AsyncIterator[ChatChunk],
+) -> ChatAnswer:
+    return ChatAnswer(
+        target=answer.target,
+        overhead_s=reckoning.record.overhead_s or 0.0,
+        chunks=chunks,
+        ignored=frozenset(answer.ignored) | (request.own_fields - prepared.heeded),
+        sources=prepared.sources,
+        degraded=prepared.degraded,
+    )
 
 
 async def _tallied(answer: Answer, reckoning: Reckoning) -> AsyncGenerator[ChatChunk, None]:
