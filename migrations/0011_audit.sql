@@ -3,6 +3,16 @@
 ALTER TABLE audit_log ADD outcome text NOT NULL DEFAULT 'ok'
   CHECK (outcome IN ('ok', 'refused', 'failed'));
 COMMENT ON COLUMN audit_log.outcome IS 'ok, refused (whoever asked may not), or failed (it did not come about).';
+-- Months to come take it from the log.
+DO $$
+DECLARE
+  part regclass;
+BEGIN
+  FOR part IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'audit_log'::regclass LOOP
+    EXECUTE format('COMMENT ON COLUMN %s.outcome IS %L', part, 'ok, refused or failed.');
+  END LOOP;
+END
+$$;
 
 -- Rows from before the column: for this one statement the log is not append-only.
 CREATE OR REPLACE FUNCTION audit_log_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$

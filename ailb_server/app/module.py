@@ -9,6 +9,8 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from google.protobuf.json_format import MessageToDict
+
 from ailb_server.access.limit_administration import LimitAdministration
 from ailb_server.api.health_service import HealthService
 from ailb_server.api.module.calls import ModuleCalls
@@ -19,6 +21,7 @@ from ailb_server.api.module.figures import FigureCalls
 from ailb_server.api.module.instances import InstanceCalls
 from ailb_server.api.module.limits import LimitCalls
 from ailb_server.api.module.module_service import ModuleService
+from ailb_server.api.module.routes import RouteCalls
 from ailb_server.api.module.status import DeepParts, OwnStatus, StatusCalls
 from ailb_server.app.audit import OpenAudit
 from ailb_server.app.disk import disk_health
@@ -37,6 +40,7 @@ from ailb_server.storage.pool import Store
 from ailb_server.telemetry import logs
 from ailb_server.telemetry.config_metrics import ConfigMetrics
 from ailb_server.telemetry.metrics import Metrics
+from marchproxy import module_pb2 as pb
 
 _EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104
 
@@ -117,7 +121,7 @@ async def open_module(parts: ModuleParts) -> OpenModule:
         weights=parts.routes.weights,
         limits=LimitCalls(parts.limits),
         instances=InstanceCalls(instances, SILENT_S),
-        configuration=ConfigurationCalls(reloading, _beside(parts.limits)),
+        configuration=ConfigurationCalls(reloading, _beside(parts.limits, parts.routes.routes)),
         end=None if parts.end is None else EndCalls(parts.end),
     )
     service = ModuleService(calls, Desk(settings.module_id, parts.audit.log, instances.list))
@@ -150,11 +154,15 @@ def _deep(parts: ModuleParts) -> DeepParts:
 
 
 def _beside(
-    limits: LimitAdministration,
+    limits: LimitAdministration, routes: RouteCalls
 ) -> dict[str, Callable[[], Awaitable[object]]]:
     """The types of configuration that others keep."""
 
     async def listed() -> object:
         return [asdict(limit) for limit in await limits.list()]
 
-    return {"limits": listed}
+    async def routed() -> object:
+        found = await routes.get_routes(pb.GetRoutesRequest())
+        return [MessageToDict(r, preserving_proto_field_name=True) for r in found.routes]
+
+    return {"limits": listed, "routes": routed}

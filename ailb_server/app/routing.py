@@ -78,17 +78,9 @@ async def open_routing(
     seen = _attempt_seen(metrics, catalogue)
     dispatcher = Dispatcher(roster, ledger, seen)
     watch_routing(metrics, ledger, dispatcher)
-    switching = Switching(
-        roster,
-        ledger,
-        catalogue,
-        router,
-        dispatcher,
-        rules.allowed,
-        PriceMetrics(metrics.registry).refused,
-        extra,
-        local_provider(settings, local),
-    )
+    refused = PriceMetrics(metrics.registry).refused
+    parts = (roster, ledger, catalogue, router, dispatcher, rules.allowed, refused)
+    switching = Switching(*parts, extra, local_provider(settings, local))
     await switching.begin(configuration)
     pipeline = ChatPipeline(router, dispatcher, observer, pricing=rules.pricing)
     traffic = Traffic()

@@ -83,7 +83,8 @@ def _of_chat(record: ChatRecord) -> dict[str, Any]:
     return {
         "operation": record.operation.value,
         "stream": record.stream,
-        "model": record.model_asked[:_MAX_NAME],
+        # A name that nobody serves may be any text.
+        "model": record.model_asked[:_MAX_NAME] if record.decision or target else None,
         "provider": target.provider if target else None,
         "model_sent": target.model if target else None,
         "ttft_ms": None if first_s is None else round(first_s * _MS, 2),

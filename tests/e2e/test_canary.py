@@ -89,8 +89,8 @@ def database(town: Town) -> str:
 @pytest.mark.parametrize("number", [0, 1], ids=["info", "debug"])
 def test_logs(town: Town, number: int) -> None:
     with told("a log", town.instances[number].output, town.marks) as said:
-        # Operators name collections, and are told of them.
-        assert [name for name in said if not name.startswith("collection")] == []
+        # Operators name collections and keys, and are told of them.
+        assert [name for name in said if not name.startswith(("collection", "keyname"))] == []
 
 
 def test_answers_hold_no_secret(town: Town) -> None:

@@ -54,6 +54,8 @@ class ModuleInstance:
             "AILB_CONFIG": self.yaml,
             "ADMIN_API_KEY": ADMIN,
             "EMBEDDING_BACKEND": "none",
+            # All of a test comes from loopback, which would be enough.
+            "MODULE_ALLOWED_CIDRS": "none",
             "USAGE_JOURNAL_DIR": directory / "usage",
             "CONNECT_TIMEOUT_S": 1,
             "DRAIN_TIMEOUT_S": 5,

@@ -31,7 +31,9 @@ _numbers = itertools.count(1)
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The DSN of the session's server; use `postgres_dsn` for a database of your own."""
     # Nothing here has to survive a power cut.
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), settings={"fsync": "off"})
+    server = EmbeddedPostgres(
+        tmp_path_factory.mktemp("postgres"), settings={"fsync": "off", "max_connections": "200"}
+    )
     with server as dsn:
         yield dsn
 

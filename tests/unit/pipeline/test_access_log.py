@@ -94,8 +94,15 @@ def test_the_sample_is_a_share(caplog: pytest.LogCaptureFixture) -> None:
     assert len(caplog.records) == 2
 
 
-def test_what_a_caller_wrote_is_clipped(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_caller_wrote_is_clipped_and_told_only_if_somebody_serves_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     log = AccessLog(1)
-    log.chat_started(ChatRecord("m" * 10_000, stream=False))
+    record = ChatRecord("m" * 10_000, stream=False)
+    log.chat_started(record)
     log.called(_end(404, "model_not_found"))
+    assert _fields(caplog)["model"] is None
+    caplog.clear()
+    record.target = Target("p", "m")
+    log.called(_end(500, "internal_error"))
     assert len(_fields(caplog)["model"]) == 128
