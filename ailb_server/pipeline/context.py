@@ -136,7 +136,11 @@ class ContextStage:
 
 def is_last(chunk: ChatChunk) -> bool:
     """Whether a stream's chunk tells that the answer is over."""
-    return _END.search(chunk.wire) is not None
+    wire = chunk.wire
+    # Most are not, which is seen ten times as fast without the expression.
+    if b"data: [DONE]" not in wire and b"event: message_stop" not in wire:
+        return False
+    return _END.search(wire) is not None
 
 
 async def remembered(
