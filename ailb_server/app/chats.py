@@ -77,7 +77,8 @@ def _pipeline(
 ) -> OnceOnly:
     """Callers' own. The embedders ask another: what they embed has no context and no caller."""
     settings, metrics, catalogue = ground.settings, ground.metrics, routing.catalogue
-    repeats = open_repeats(settings, ground.store, catalogue, metrics, ground.closing)
+    router = routing.pipeline.router
+    repeats = open_repeats(settings, ground.store, router, metrics, ground.closing)
     admission = ground.limits.admission(settings, catalogue, catalogue.route_of)
     told = (Metering(metrics), usage.callers, ground.observing.access_log, routing.traffic)
     pipeline = replace(
