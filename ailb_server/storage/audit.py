@@ -9,7 +9,13 @@ from ailb_server.domain.audit import AuditEvent
 from ailb_server.storage.connection import Connection
 from ailb_server.storage.pool import Store
 
-_APPEND = "SELECT audit($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9, $10, $11, $12, $13)"
+# Who writes a row anew because a commit's end was not heard writes it once: see `audit_queue`.
+_APPEND = """
+SELECT audit($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9, $10, $11, $12, $13)
+ WHERE NOT EXISTS (
+   SELECT FROM audit_log l
+    WHERE l.at = $13 AND (l.instance, l.action, l.actor, l.subject) = ($11, $5, $2, $6))
+"""
 # Of `before` and `after`, as JSON.
 MAX_JSON = 64 * 1024
 
@@ -22,7 +28,8 @@ class PostgresAuditLog:
     instance: str
 
     async def append(self, event: AuditEvent) -> None:
-        """Adds a row. Raises StorageUnavailableError."""
+        """Adds a row, but not of an event that is there: one of the same time. Raises
+        StorageUnavailableError."""
         async with self.store.connection() as connection:
             await self.append_with(connection, event)
 
