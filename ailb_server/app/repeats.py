@@ -5,10 +5,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from ailb_server.app.tasks import ended
+from ailb_server.domain.admission import Readmission
 from ailb_server.pipeline.caching import CacheRules, CacheStage, NoCache, ResponseCache
 from ailb_server.pipeline.chat import ChatPipeline
 from ailb_server.pipeline.holding import HoldingRules
-from ailb_server.pipeline.once import OnceOnly, Readmission
+from ailb_server.pipeline.once import OnceOnly
 from ailb_server.pipeline.once_sweeping import sweep_for_ever
 from ailb_server.routing.router import Router
 from ailb_server.settings import Settings

@@ -264,7 +264,9 @@ class Settings(TransportSettings, RepeatSettings, TelemetrySettings):
         0.35, description="How similar those must be: cosine."
     )
     memory_ttl_days: Annotated[float, Field(gt=0, le=36_500)] = Field(
-        90, description="A session without a new turn for so long is removed."
+        90,
+        description="A session without a new turn for so long is removed.",
+        json_schema_extra={"unit": "days"},
     )
     enable_rag: bool = Field(
         default=True,

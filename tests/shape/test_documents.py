@@ -35,6 +35,14 @@ def test_the_env_example_lists_every_variable() -> None:
     assert names - {"POSTGRES_PASSWORD"} == {name.upper() for name in Settings.model_fields}
 
 
+def test_what_a_setting_takes_is_in_its_own_unit_and_whole() -> None:
+    rows = (REPOSITORY / "docs/configuration.md").read_text().splitlines()
+    told = {row.split(" | ")[0].strip("| `"): row.split(" | ")[1] for row in rows if " | " in row}
+    assert told["MEMORY_TTL_DAYS"] == "days, to 36,500"
+    assert told["UNKNOWN_PRICE"] == "`allow`, `deny`, 0 to 10,000,000,000"
+    assert told["KEY_CACHE_TTL_S"] == "seconds, to 86,400"
+
+
 def test_the_env_example_works_uncommented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
