@@ -9,12 +9,12 @@ from ailb_server.domain.audit import AuditEvent
 from ailb_server.storage.connection import Connection
 from ailb_server.storage.pool import Store
 
-# Who writes a row anew because a commit's end was not heard writes it once: see `audit_queue`.
-_APPEND = """
-SELECT audit($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9, $10, $11, $12, $13)
- WHERE NOT EXISTS (
-   SELECT FROM audit_log l
-    WHERE l.at = $13 AND (l.instance, l.action, l.actor, l.subject) = ($11, $5, $2, $6))
+_APPEND = "SELECT audit($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9, $10, $11, $12, $13)"
+# A statement of its own: `audit` may have to attach a month, which nothing may be reading then.
+_IS_THERE = """
+SELECT EXISTS (
+  SELECT FROM audit_log
+   WHERE at = $1 AND (instance, action, actor, subject) = ($2, $3, $4, $5))
 """
 # Of `before` and `after`, as JSON.
 MAX_JSON = 64 * 1024
@@ -34,8 +34,11 @@ class PostgresAuditLog:
             await self.append_with(connection, event)
 
     async def append_with(self, connection: Connection, event: AuditEvent) -> None:
-        """Adds a row within the transaction of what it tells."""
+        """As `append`, within the transaction of what it tells."""
         actor = event.actor
+        at = None if event.at is None else datetime.fromtimestamp(event.at, UTC)
+        if at is not None and await self._is_there(connection, event, at):
+            return
         await connection.execute(
             _APPEND,
             event.tenant_id,
@@ -50,8 +53,13 @@ class PostgresAuditLog:
             _text(actor.request_id),
             self.instance,
             event.outcome,
-            None if event.at is None else datetime.fromtimestamp(event.at, UTC),
+            at,
         )
+
+    async def _is_there(self, connection: Connection, event: AuditEvent, at: datetime) -> bool:
+        """Whether a commit whose end was not heard has been: see `access.audit_queue`."""
+        names = (event.action, _text(event.actor.name), _text(event.subject))
+        return bool(await connection.fetchval(_IS_THERE, at, self.instance, *names))
 
 
 def _json(value: Mapping[str, object] | None) -> str | None:
