@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 # Of the store's column.
 _MOST = 2**31 - 1
 _OTHERS = "others"
+# The store's times are of microseconds, floats of now of a quarter of one.
+_APART_S = 2e-6
 
 _Group: TypeAlias = tuple[object, ...]
 
@@ -28,7 +30,8 @@ class AuditRows(Protocol):
     """Where events are kept."""
 
     async def append(self, event: AuditEvent) -> None:
-        """Adds a row. Raises StorageUnavailableError."""
+        """Adds a row; an event with a time that it has already adds none. Raises
+        StorageUnavailableError, after which it may be there."""
         ...
 
 
@@ -64,14 +67,18 @@ class AuditQueue:
     _changes: deque[AuditEvent] = field(init=False, default_factory=deque)
     _groups: dict[_Group, AuditEvent] = field(init=False, default_factory=dict)
     _groups_of: Counter[str] = field(init=False, default_factory=Counter)
+    # Taken from the groups, and kept as they are until the store is known to have them.
+    _counted: deque[AuditEvent] = field(init=False, default_factory=deque)
+    _last_stamp: float = field(init=False, default=0.0)
     _lost: int = field(init=False, default=0)
     _some: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _ends: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _task: "asyncio.Task[None] | None" = field(init=False, default=None)
 
     @property
     def waiting(self) -> int:
         """Rows to be written."""
-        return len(self._changes) + len(self._groups)
+        return len(self._changes) + len(self._counted) + len(self._groups)
 
     def record(self, event: AuditEvent) -> None:
         """See `AuditLog`."""
@@ -109,11 +116,14 @@ class AuditQueue:
 
     async def close(self) -> None:
         """Writes what is left, if the store takes it within `close_s`."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait((self._task,))
+        self._ends.set()
+        self._some.set()
         with contextlib.suppress(TimeoutError, StorageUnavailableError):
             async with asyncio.timeout(self.rules.close_s):
+                # A row that is being written is not written again: nobody could tell whether it is
+                # there.
+                if self._task is not None:
+                    await self._task
                 await self.flush()
         if self.waiting:
             _log.error("audit: %d rows could not be written before the end", self.waiting)
@@ -127,7 +137,7 @@ class AuditQueue:
         loop = asyncio.get_running_loop()
         next_counts = loop.time() + self.rules.count_every_s
         pause_s = self.rules.first_pause_s
-        while True:
+        while not self._ends.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(next_counts):
                     await self._some.wait()
@@ -140,14 +150,13 @@ class AuditQueue:
                 pause_s = self.rules.first_pause_s
             except StorageUnavailableError:
                 self._some.set()
-                await asyncio.sleep(pause_s)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause_s):
+                        await self._ends.wait()
                 pause_s = min(2 * pause_s, self.rules.longest_pause_s)
 
     async def _flush_changes(self) -> None:
-        while self._changes:
-            event = self._changes[0]
-            await self._write(event)
-            self._changes.popleft()
+        await self._flush_all(self._changes)
         if self._lost:
             lost, self._lost = self._lost, 0
             gap = AuditEvent("audit.lost", Actor("ailb"), outcome="failed", times=min(lost, _MOST))
@@ -158,16 +167,17 @@ class AuditQueue:
                 raise
 
     async def _flush_counts(self) -> None:
-        while self._groups:
-            group = next(iter(self._groups))
-            event = self._groups.pop(group)
-            self._groups_of[event.action] -= 1
-            try:
-                await self._write(event)
-            except BaseException:
-                # Of an outage, or of the end in the middle of it.
-                self._add(group, event)
-                raise
+        while self._counted or self._groups:
+            if not self._counted:
+                self._counted.extend(self._groups.values())
+                self._groups.clear()
+                self._groups_of.clear()
+            await self._flush_all(self._counted)
+
+    async def _flush_all(self, events: deque[AuditEvent]) -> None:
+        while events:
+            await self._write(events[0])
+            events.popleft()
 
     async def _write(self, event: AuditEvent) -> None:
         try:
@@ -190,7 +200,11 @@ class AuditQueue:
         self._groups[group] = replace(last, times=min(known.times + event.times, _MOST))
 
     def _stamped(self, event: AuditEvent) -> AuditEvent:
-        return event if event.at is not None else replace(event, at=self.wall())
+        """No two of them at once: that is how the store knows one that it is given again."""
+        if event.at is not None:
+            return event
+        self._last_stamp = max(self.wall(), self._last_stamp + _APART_S)
+        return replace(event, at=self._last_stamp)
 
     def _lose(self, event: AuditEvent, why: str) -> None:
         if not self._lost:

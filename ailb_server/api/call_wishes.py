@@ -69,11 +69,12 @@ def cache_wish(text: str) -> CacheWish | None:
     )
 
 
-def idempotency_key(text: str) -> str | None:
-    """As it is sent; None for an empty one. Raises InvalidRequestError."""
-    if len(text) > MAX_IDEMPOTENCY_KEY:
+def idempotency_key(text: str) -> str:
+    """As it is sent. Raises InvalidRequestError, for an empty one too: who sends it counts on not
+    being billed twice."""
+    if not 0 < len(text) <= MAX_IDEMPOTENCY_KEY:
         raise InvalidRequestError(
-            f"`{IDEMPOTENCY_KEY}` must have at most {MAX_IDEMPOTENCY_KEY} characters.",
+            f"`{IDEMPOTENCY_KEY}` must have 1 to {MAX_IDEMPOTENCY_KEY} characters.",
             param=IDEMPOTENCY_KEY,
         )
-    return text or None
+    return text

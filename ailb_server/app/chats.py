@@ -60,7 +60,8 @@ async def open_chats(
     parts = (*context.health, usage.health)
     health = HealthService(instance, routing.catalogue, ground.store.ping, parts)
     chats = _pipeline(ground, routing, usage, context.stage)
-    messages = AnthropicService(chats, routing.counting)
+    counting = replace(routing.counting, admission=chats.admission)
+    messages = AnthropicService(chats, counting)
     services = (
         *core_services(chats, messages, routing.catalogue, metrics, health, routing.stats),
         *context.services,
@@ -77,8 +78,9 @@ def _pipeline(
 ) -> OnceOnly:
     """Callers' own. The embedders ask another: what they embed has no context and no caller."""
     settings, metrics, catalogue = ground.settings, ground.metrics, routing.catalogue
-    repeats = open_repeats(settings, ground.store, catalogue, metrics, ground.closing)
-    admission = ground.limits.admission(settings, catalogue, catalogue.route_of)
+    router = routing.pipeline.router
+    repeats = open_repeats(settings, ground.store, router, metrics, ground.closing)
+    admission = ground.limits.admission(settings, catalogue, catalogue.route_taking)
     told = (Metering(metrics), usage.callers, ground.observing.access_log, routing.traffic)
     pipeline = replace(
         routing.pipeline,

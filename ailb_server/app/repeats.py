@@ -1,17 +1,17 @@
 """The response cache and Idempotency-Keys, put together."""
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from ailb_server.app.tasks import ended
+from ailb_server.domain.admission import Readmission
 from ailb_server.pipeline.caching import CacheRules, CacheStage, NoCache, ResponseCache
 from ailb_server.pipeline.chat import ChatPipeline
 from ailb_server.pipeline.holding import HoldingRules
-from ailb_server.pipeline.once import OnceOnly, Readmission
+from ailb_server.pipeline.once import OnceOnly
 from ailb_server.pipeline.once_sweeping import sweep_for_ever
-from ailb_server.routing.catalogue import Catalogue
+from ailb_server.routing.router import Router
 from ailb_server.settings import Settings
 from ailb_server.storage.answer_cache import InMemoryAnswerCache
 from ailb_server.storage.idempotency import PostgresOnceStore
@@ -45,7 +45,7 @@ class OpenRepeats:
 def open_repeats(
     settings: Settings,
     store: Store,
-    catalogue: Catalogue,
+    router: Router,
     metrics: Metrics,
     closing: AsyncExitStack,
 ) -> OpenRepeats:
@@ -58,20 +58,16 @@ def open_repeats(
         max_answer_bytes=settings.idempotency_max_answer_kb * _KIB,
     )
     observer = RepeatMetrics(metrics.registry)
-    return OpenRepeats(_cache(settings, catalogue, observer), observer, once, rules)
+    return OpenRepeats(_cache(settings, router, observer), observer, once, rules)
 
 
-def _cache(settings: Settings, catalogue: Catalogue, metrics: RepeatMetrics) -> ResponseCache:
+def _cache(settings: Settings, router: Router, metrics: RepeatMetrics) -> ResponseCache:
     max_bytes = settings.response_cache_max_mb * _MIB
     if not max_bytes:
         return NoCache()
-
-    def targets(model: str) -> Sequence[str]:
-        served = catalogue.table.find(model)
-        return [f"{t.provider}/{t.model}" for t in served.targets] if served else []
 
     cache = InMemoryAnswerCache(settings.response_cache_max_entries, max_bytes)
     metrics.watch(lambda: cache.entries, lambda: cache.size)
     largest = min(_MAX_CACHED, max_bytes // _SHARE)
     rules = CacheRules(settings.response_cache_ttl_s, largest)
-    return CacheStage(cache, targets, metrics, rules)
+    return CacheStage(cache, router.destinations, metrics, rules)

@@ -27,6 +27,7 @@ _CLEARED = {
     **_RATES,
 }
 _SPAN = re.compile(r"([0-9]{1,6})([dhm])")
+_DIGITS = re.compile(r"[0-9]{1,9}|[1-3][0-9]{9}")
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
@@ -74,11 +75,11 @@ def _set(request: Request, what: str, value: str) -> None:
     elif what == "collection":
         request.allowed_collections.append(value)
     elif what in _RATES:
-        setattr(request.limits, _RATES[what], int(value))
+        setattr(request.limits, _RATES[what], _whole(value))
     elif what == "budget":
-        request.limits.monthly_budget_usd = float(value)
+        request.limits.monthly_budget_usd = _dollars(value)
     elif what == "cache":
-        request.cache_ttl_seconds = int(value)
+        request.cache_ttl_seconds = _whole(value)
     else:
         _set_other(request, what, value)
 
@@ -92,6 +93,20 @@ def _set_other(request: Request, what: str, value: str) -> None:
         request.metadata[what.removeprefix(_NOTE)] = value
     else:
         raise ValueError("WHAT is not one of those that --help names")
+
+
+def _whole(value: str) -> int:
+    # Not `int`: it takes 1_000 and leading blanks, and fails in words of Python.
+    if not _DIGITS.fullmatch(value):
+        raise ValueError("must be a whole number")
+    return int(value)
+
+
+def _dollars(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError("must be a number of US dollars") from None
 
 
 def _signature(value: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Protocol
 from ailb_server.domain.chat import ChatRequest, TokenUsage
 from ailb_server.domain.limits import Settlement
 from ailb_server.domain.principal import Principal
+from ailb_server.domain.route import Asker
 from ailb_server.domain.target import Target
 
 
@@ -27,7 +28,23 @@ class Admitted(Protocol):
 class Admission(Protocol):
     """Lets requests in."""
 
-    async def admit(self, who: Principal, request: ChatRequest) -> Admitted:
-        """Raises RateLimitExceededError, BudgetExceededError, PermissionDeniedError (a model
+    async def admit(
+        self, who: Principal, request: ChatRequest, asker: Asker | None = None
+    ) -> Admitted:
+        """`asker` tells which route takes the request; without one, it is the first of its model's
+        name. Raises RateLimitExceededError, BudgetExceededError, PermissionDeniedError (a model
         without a price, where that is denied) or StorageUnavailableError."""
+        ...
+
+
+class Readmission(Protocol):
+    """Lets in what takes no tokens and costs nothing: what is answered anew, or only counted."""
+
+    async def readmit(
+        self, who: Principal, request: ChatRequest, asker: Asker | None = None
+    ) -> Admitted:
+        """As `admit`, by the limits of requests alone; to be settled with None.
+
+        Raises RateLimitExceededError, StorageUnavailableError.
+        """
         ...

@@ -10,21 +10,23 @@ from itertools import chain
 from ailb_server.access.bucket import Bucket
 from ailb_server.access.leases import Leases
 from ailb_server.access.rate_limits import RateLimitBook, RateLimits
+from ailb_server.domain.chat import ChatRequest
 from ailb_server.domain.limits import Limit, Quantity, Scope
 from ailb_server.domain.principal import ANYONE, KeyLimits, Principal
 from ailb_server.domain.rate_limit import TargetKind
+from ailb_server.domain.route import Asker
 from ailb_server.spend.reservation import Month
 
 _MINUTE_S = 60
 
 
-# Tells the route of a model, by the name that callers ask for; None if it has none.
-RouteOf = Callable[[str], str | None]
+# Tells the id of the route that takes a request; None if none does.
+RouteOf = Callable[[ChatRequest, Asker | None], str | None]
 
 
-def no_route(model: str) -> str | None:
+def no_route(request: ChatRequest, asker: Asker | None) -> str | None:
     """A `RouteOf` where there are no routes."""
-    del model
+    del request, asker
     return None
 
 
@@ -73,15 +75,15 @@ class Accounts:
             account = self._made(who, number)
         return account
 
-    def everyones(self, model: str) -> Sequence[Bucket]:
-        """What limits every caller: everything, this model, its route."""
+    def everyones(self, request: ChatRequest, asker: Asker | None) -> Sequence[Bucket]:
+        """What limits every caller: everything, this model, the request's route."""
         book = self.book.current
         if not book.by_target:
             return ()
         limits = (
             *book.find(TargetKind.GLOBAL),
-            *book.find(TargetKind.MODEL, model),
-            *book.find(TargetKind.ROUTE, self.route_of(model) or ""),
+            *book.find(TargetKind.MODEL, request.model),
+            *book.find(TargetKind.ROUTE, self.route_of(request, asker) or ""),
         )
         return [self.leases.bucket(limit) for limit in limits]
 

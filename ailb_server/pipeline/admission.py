@@ -11,6 +11,7 @@ from ailb_server.domain.chat import ChatRequest, TokenUsage
 from ailb_server.domain.errors import PermissionDeniedError, StorageUnavailableError
 from ailb_server.domain.limits import Quantity, Settlement
 from ailb_server.domain.principal import Principal
+from ailb_server.domain.route import Asker
 from ailb_server.domain.target import Price, Target
 from ailb_server.pipeline.accounts import NO_ACCOUNT, Account, Accounts
 from ailb_server.pipeline.rate_headers import rate_headers, refusal
@@ -51,9 +52,18 @@ class Unlimited:
 class OpenAdmission:
     """An `Admission` that lets everything in."""
 
-    async def admit(self, who: Principal, request: ChatRequest) -> Admitted:
+    async def admit(
+        self, who: Principal, request: ChatRequest, asker: Asker | None = None
+    ) -> Admitted:
         """See `Admission`."""
-        del who, request
+        del who, request, asker
+        return Unlimited()
+
+    async def readmit(
+        self, who: Principal, request: ChatRequest, asker: Asker | None = None
+    ) -> Admitted:
+        """See `Readmission`."""
+        del who, request, asker
         return Unlimited()
 
 
@@ -97,9 +107,11 @@ class LimitedAdmission:
     observer: AdmissionObserver
     outage_denies: bool = False
 
-    async def admit(self, who: Principal, request: ChatRequest) -> Admitted:
+    async def admit(
+        self, who: Principal, request: ChatRequest, asker: Asker | None = None
+    ) -> Admitted:
         """See `Admission`."""
-        account, everyones = self.accounts.of(who), self.accounts.everyones(request.model)
+        account, everyones = self.accounts.of(who), self.accounts.everyones(request, asker)
         if account is None:
             if not everyones:
                 return Unlimited()
@@ -108,9 +120,11 @@ class LimitedAdmission:
         charges += [(bucket, 1) for bucket in everyones]
         return await self._admitted(account, charges)
 
-    async def readmit(self, who: Principal, model: str) -> Admitted:
+    async def readmit(
+        self, who: Principal, request: ChatRequest, asker: Asker | None = None
+    ) -> Admitted:
         """See `Readmission`."""
-        account, everyones = self.accounts.of(who), self.accounts.everyones(model)
+        account, everyones = self.accounts.of(who), self.accounts.everyones(request, asker)
         if account is None:
             if not everyones:
                 return Unlimited()

@@ -13,6 +13,7 @@ from ailb_server.domain.repeats import (
     Recording,
     RepeatObserver,
 )
+from ailb_server.domain.route import Asker
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.context import Prepared, is_last
 from ailb_server.pipeline.digests import cache_digest
@@ -26,18 +27,20 @@ from ailb_server.pipeline.recordings import (
 from ailb_server.pipeline.wishes import CallWishes
 from ailb_server.routing.dispatcher import Answer
 
-# What a model's name stands for, as texts; empty if it is not served.
-Targets = Callable[[str], Sequence[str]]
+# Where a call's request may go, as `provider/model`; empty if nobody serves it.
+Destinations = Callable[[ChatRequest, Asker], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What became of a look into the cache. `digest` is there if the answer is to be kept."""
+    """What became of a look into the cache. `digest` is there if the answer is to be kept, and one
+    of the `destinations` gives it."""
 
     told: CacheResult
     answer: Answer | None = None
     digest: bytes | None = None
     ttl_s: float = 0.0
+    destinations: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +87,11 @@ class NoCache:
 
 @dataclass(frozen=True, slots=True)
 class CacheStage:
-    """The `ResponseCache` over an `AnswerCache`. `targets` tells what a model's name stands for."""
+    """The `ResponseCache` over an `AnswerCache`. `destinations` tells where a request may go now:
+    two callers of one model's name may be sent apart by a route."""
 
     cache: AnswerCache
-    targets: Targets
+    destinations: Destinations
     observer: RepeatObserver
     rules: CacheRules
 
@@ -99,23 +103,25 @@ class CacheStage:
 
     async def _look(self, prepared: Prepared, wishes: CallWishes) -> Look:
         wish, request = wishes.cache or _WISH, prepared.request
-        targets = self.targets(request.model)
-        if not (wish.reads or wish.stores) or not targets or not is_fit(prepared):
+        if not (wish.reads or wish.stores) or not is_fit(prepared):
+            return _BYPASS
+        targets = self.destinations(request, wishes)
+        if not targets:
             return _BYPASS
         digest = cache_digest(request, wishes, targets)
         ttl_s = wish.ttl_s or wishes.who.cache_ttl_s or self.rules.ttl_s
         found = await self.cache.get(digest, ttl_s) if wish.reads else None
         if found is not None:
             return Look("hit", _answer(recording_of(found)))
-        return Look("miss", digest=digest if wish.stores else None, ttl_s=ttl_s)
+        kept_as = digest if wish.stores else None
+        return Look("miss", digest=kept_as, ttl_s=ttl_s, destinations=frozenset(targets))
 
     async def kept(
         self, chunks: AsyncGenerator[ChatChunk, None], look: Look, request: ChatRequest, by: Answer
     ) -> AsyncGenerator[ChatChunk, None]:
         """See `ResponseCache`."""
         recorder = Recorder(self.rules.max_answer_bytes)
-        # What a provider did not heed did not make its answer the same each time.
-        digest = None if {"temperature", "seed"}.intersection(by.ignored) else look.digest
+        digest = look.digest if _is_theirs(look, by) else None
         async with aclosing(chunks):
             async for chunk in chunks:
                 recorder.add(chunk)
@@ -148,6 +154,15 @@ def is_fit(prepared: Prepared) -> bool:
         or (_is_number(temperature) and temperature == 0)
         or _is_number(seed)
     )
+
+
+def _is_theirs(look: Look, by: Answer) -> bool:
+    """Whether the next request of the digest might get this very answer."""
+    if {"temperature", "seed"}.intersection(by.ignored):
+        # What a provider did not heed did not make its answer the same each time.
+        return False
+    # Else another version of the route has stood in, or a draw has come out otherwise.
+    return f"{by.target.provider}/{by.target.model}" in look.destinations
 
 
 def _is_number(value: object) -> bool:

@@ -5,9 +5,9 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
-from ailb_server.domain.admission import Admitted
+from ailb_server.domain.admission import Readmission
 from ailb_server.domain.chat import ChatRequest, TokenUsage
 from ailb_server.domain.errors import (
     AilbError,
@@ -16,7 +16,6 @@ from ailb_server.domain.errors import (
     IdempotentAnswerNotKeptError,
     StorageUnavailableError,
 )
-from ailb_server.domain.principal import Principal
 from ailb_server.domain.repeats import (
     Claim,
     OnceResult,
@@ -35,17 +34,6 @@ from ailb_server.pipeline.wishes import NO_WISHES, CallWishes
 
 _PARAM = "idempotency-key"
 _RETRY_AFTER_S = 1.0
-
-
-class Readmission(Protocol):
-    """Lets in what no provider is asked for."""
-
-    async def readmit(self, who: Principal, model: str) -> Admitted:
-        """By the limits of requests alone.
-
-        Raises RateLimitExceededError, StorageUnavailableError.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +114,7 @@ class OnceOnly:
         with Recorded(record, self.chats.observer) as started:
             if isinstance(found, AilbError):
                 raise found
-            admitted = await self.admission.readmit(wishes.who, request.model)
+            admitted = await self.admission.readmit(wishes.who, request, wishes)
             try:
                 recording = self._recording(found)
                 _replayed(record, recording)

@@ -137,6 +137,16 @@ class Catalogue:
             return None
         return next((routed.route.route_id for routed in routes.named(model)), None)
 
+    def route_taking(self, request: ChatRequest, asker: Asker | None) -> str | None:
+        """The id of the route that takes a request; without an asker, as `route_of`."""
+        routes = self.routes
+        if routes is None:
+            return None
+        if asker is None:
+            return self.route_of(request.model)
+        routed = routes.match(request, asker)
+        return None if routed is None else routed.route.route_id
+
     def described(self, model: str) -> ServedModel:
         """A name that may be asked for. Raises as `RoutingTable.resolve`."""
         if self.table.find(model) is None and self.route_of(model) is not None:

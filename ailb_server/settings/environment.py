@@ -10,17 +10,15 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from ailb_server.settings.base_url import BaseUrl
 from ailb_server.settings.header_text import header_value
 from ailb_server.settings.loopback import is_loopback
-from ailb_server.settings.providers import MAX_PRICE_MICRO_DOLLARS, ContextTokens, Strategy
+from ailb_server.settings.providers import ContextTokens, Strategy
 from ailb_server.settings.repeats import RepeatSettings
 from ailb_server.settings.telemetry import TelemetrySettings
 from ailb_server.settings.transport import ANY_ORIGIN, TransportSettings
+from ailb_server.settings.unknown_price import UnknownPriceSetting
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Names = Annotated[tuple[str, ...], NoDecode]
-UnknownPriceSetting = (
-    Literal["allow", "deny"] | Annotated[int, Field(ge=0, le=MAX_PRICE_MICRO_DOLLARS)]
-)
 MIN_SECRET = 24
 
 _PATH = re.compile(r"[/~.\\]|[A-Za-z]:[/\\]")
@@ -264,7 +262,9 @@ class Settings(TransportSettings, RepeatSettings, TelemetrySettings):
         0.35, description="How similar those must be: cosine."
     )
     memory_ttl_days: Annotated[float, Field(gt=0, le=36_500)] = Field(
-        90, description="A session without a new turn for so long is removed."
+        90,
+        description="A session without a new turn for so long is removed.",
+        json_schema_extra={"unit": "days"},
     )
     enable_rag: bool = Field(
         default=True,

@@ -10,6 +10,12 @@ from ailb_server.storage.connection import Connection
 from ailb_server.storage.pool import Store
 
 _APPEND = "SELECT audit($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9, $10, $11, $12, $13)"
+# A statement of its own: `audit` may have to attach a month, which nothing may be reading then.
+_IS_THERE = """
+SELECT EXISTS (
+  SELECT FROM audit_log
+   WHERE at = $1 AND (instance, action, actor, subject) = ($2, $3, $4, $5))
+"""
 # Of `before` and `after`, as JSON.
 MAX_JSON = 64 * 1024
 
@@ -22,13 +28,17 @@ class PostgresAuditLog:
     instance: str
 
     async def append(self, event: AuditEvent) -> None:
-        """Adds a row. Raises StorageUnavailableError."""
+        """Adds a row, but not of an event that is there: one of the same time. Raises
+        StorageUnavailableError."""
         async with self.store.connection() as connection:
             await self.append_with(connection, event)
 
     async def append_with(self, connection: Connection, event: AuditEvent) -> None:
-        """Adds a row within the transaction of what it tells."""
+        """As `append`, within the transaction of what it tells."""
         actor = event.actor
+        at = None if event.at is None else datetime.fromtimestamp(event.at, UTC)
+        if at is not None and await self._is_there(connection, event, at):
+            return
         await connection.execute(
             _APPEND,
             event.tenant_id,
@@ -43,8 +53,13 @@ class PostgresAuditLog:
             _text(actor.request_id),
             self.instance,
             event.outcome,
-            None if event.at is None else datetime.fromtimestamp(event.at, UTC),
+            at,
         )
+
+    async def _is_there(self, connection: Connection, event: AuditEvent, at: datetime) -> bool:
+        """Whether a commit whose end was not heard has been: see `access.audit_queue`."""
+        names = (event.action, _text(event.actor.name), _text(event.subject))
+        return bool(await connection.fetchval(_IS_THERE, at, self.instance, *names))
 
 
 def _json(value: Mapping[str, object] | None) -> str | None:

@@ -22,7 +22,10 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 def takes(field: Schema) -> str:
     """What values a field takes, such as `1 to 65535`."""
-    field = value(field)
+    return ", ".join(_takes(option) for option in _options(field))
+
+
+def _takes(field: Schema) -> str:
     if "enum" in field or "const" in field:
         return ", ".join(f"`{option}`" for option in field.get("enum", [field.get("const")]))
     match field["type"]:
@@ -46,14 +49,19 @@ def default(field: Schema) -> str:
 
 def value(field: Schema) -> Schema:
     """The field without `or null`."""
+    return _options(field)[0]
+
+
+def _options(field: Schema) -> Sequence[Schema]:
+    own = {name: told for name, told in field.items() if name == "unit"}
     options: list[Schema] = field.get("anyOf", [field])
-    return next(option for option in options if option.get("type") != "null")
+    return [{**option, **own} for option in options if option.get("type") != "null"]
 
 
 def _number(field: Schema) -> str:
     top = f"{field['maximum']:,.0f}"
     if "exclusiveMinimum" in field:
-        return f"seconds, to {top}"
+        return f"{field.get('unit', 'seconds')}, to {top}"
     return f"{field['minimum']:,} to {top}"
 
 

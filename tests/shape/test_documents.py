@@ -35,6 +35,29 @@ def test_the_env_example_lists_every_variable() -> None:
     assert names - {"POSTGRES_PASSWORD"} == {name.upper() for name in Settings.model_fields}
 
 
+def test_every_action_of_the_audit_log_is_told() -> None:
+    files = [
+        *(REPOSITORY / "ailb_server").rglob("*.py"),
+        *(REPOSITORY / "migrations").glob("*.sql"),
+    ]
+    text = "\n".join(file.read_text() for file in files)
+    kinds = (
+        "key|auth|tenant|limit|rate_limit|weight|version|route|module|month|audit|scale|instance"
+    )
+    actions = set(re.findall(rf"[\"']((?:{kinds})\.[a-z_]+|config\.[a-z]+ed)[\"']", text))
+    assert {"auth.failed", "config.reloaded", "limit.set", "month.dropped"} <= actions
+    told = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", (REPOSITORY / "docs/audit.md").read_text()))
+    assert actions - told == set()
+
+
+def test_what_a_setting_takes_is_in_its_own_unit_and_whole() -> None:
+    rows = (REPOSITORY / "docs/configuration.md").read_text().splitlines()
+    told = {row.split(" | ")[0].strip("| `"): row.split(" | ")[1] for row in rows if " | " in row}
+    assert told["MEMORY_TTL_DAYS"] == "days, to 36,500"
+    assert told["UNKNOWN_PRICE"] == "`allow`, `deny`, 0 to 10,000,000,000"
+    assert told["KEY_CACHE_TTL_S"] == "seconds, to 86,400"
+
+
 def test_the_env_example_works_uncommented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)

@@ -160,7 +160,7 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
         """For all instances."""
         answers = _given(self._calls.limits, "rate limits")
         call = telling(pb.SetRateLimitResponse, answers.set_rate_limit)
-        change = Change("rate_limit.set", "ok", shared=True)
+        change = Change("limit.set", "ok", shared=True)
         return await self._desk.write(request, context, call, pb.SetRateLimitResponse, change)
 
     @override
@@ -170,7 +170,7 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
         """As `SetRateLimit`."""
         answers = _given(self._calls.limits, "rate limits")
         call = telling(pb.ApplyRateLimitResponse, answers.set_rate_limit)
-        change = Change("rate_limit.set", "ok", shared=True)
+        change = Change("limit.set", "ok", shared=True)
         return await self._desk.write(request, context, call, pb.ApplyRateLimitResponse, change)
 
     @override
@@ -180,7 +180,7 @@ class ModuleService(pb_grpc.ModuleServiceServicer):
         """For all instances."""
         answers = _given(self._calls.limits, "rate limits")
         call = telling(pb.RemoveRateLimitResponse, answers.remove_rate_limit)
-        change = Change("rate_limit.removed", "ok", shared=True)
+        change = Change("limit.removed", "ok", shared=True)
         return await self._desk.write(request, context, call, pb.RemoveRateLimitResponse, change)
 
     @override

@@ -1,5 +1,7 @@
 """Rows are only ever added, whoever tries otherwise: the gateway's own role, and a superuser."""
 
+from dataclasses import replace
+
 import asyncpg
 import pytest
 
@@ -35,3 +37,13 @@ async def test_nobody_changes_or_removes_rows(
     finally:
         await connection.close()
     assert await archive.fetch("SELECT actor FROM audit_log") == [("me",)]
+
+
+async def test_an_event_that_is_sent_again_is_one_row(archive: Archive) -> None:
+    once = AuditEvent("weight.set", Actor("me"), subject="r/blue", at=1_800_000_000.123456)
+    for event in (once, once, replace(once, at=1_800_000_000.123458), replace(once, subject="r")):
+        await archive.log.append(event)
+    at_no_time = replace(once, at=None)
+    for event in (at_no_time, at_no_time):
+        await archive.log.append(event)
+    assert await archive.fetch("SELECT count(*) FROM audit_log") == [(5,)]

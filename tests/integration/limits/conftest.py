@@ -15,6 +15,7 @@ from ailb_server.domain.admission import Admitted
 from ailb_server.domain.chat import ChatRequest, TokenUsage
 from ailb_server.domain.errors import AilbError
 from ailb_server.domain.principal import KeyLimits, Principal
+from ailb_server.domain.route import Asker
 from ailb_server.domain.target import Price, Target
 from ailb_server.pipeline.accounts import Accounts
 from ailb_server.pipeline.admission import LimitedAdmission
@@ -31,6 +32,11 @@ PRICE = Price(completion=1_000_000_000_000)
 TARGET = Target("p", "m", price=PRICE)
 DOLLAR = 1_000_000
 ROUTES = {"m": "chats"}
+
+
+def _route_of(request: ChatRequest, asker: Asker | None) -> str | None:
+    del asker
+    return ROUTES.get(request.model)
 
 
 @dataclass
@@ -128,7 +134,7 @@ async def instance(
     listener = Notifications(dsn, heard, listening.set, ping_s=0.2)
     task = asyncio.create_task(listener.run())
     await asyncio.wait_for(listening.wait(), 10)
-    accounts = Accounts(leases, book=watch.book, route_of=ROUTES.get)
+    accounts = Accounts(leases, book=watch.book, route_of=_route_of)
     admission = LimitedAdmission(
         accounts, leases, Pricing(), lambda _: [PRICE], seen, outage_denies=deny
     )

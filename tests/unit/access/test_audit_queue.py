@@ -2,8 +2,11 @@
 
 import asyncio
 
+import pytest
+
 from ailb_server.access.audit_queue import AuditQueue, AuditRules
 from ailb_server.domain.audit import Actor, AuditEvent
+from ailb_server.domain.errors import StorageUnavailableError
 from tests.unit.access.audit import FakeRows
 
 _MODULE = Actor("module", peer="192.0.2.9")
@@ -87,3 +90,59 @@ async def test_an_end_without_a_store_is_bounded() -> None:
     queue.start()
     await queue.close()
     assert queue.waiting == 1
+
+
+async def test_an_end_in_the_middle_of_a_write_writes_it_once() -> None:
+    log = FakeRows(answers=asyncio.Event())
+    queue = AuditQueue(log, log)
+    queue.start()
+    queue.record(AuditEvent("weight.set", _MODULE))
+    await log.writing.wait()
+    closing = asyncio.create_task(queue.close())
+    await asyncio.sleep(0)
+    assert log.answers is not None
+    log.answers.set()
+    await closing
+    assert ([row.action for row in log.rows], queue.waiting) == (["weight.set"], 0)
+
+
+async def test_a_row_whose_commit_was_not_told_is_sent_again_as_it_was() -> None:
+    log = FakeRows(mute=True)
+    queue = AuditQueue(log, log)
+    queue.count(AuditEvent("auth.failed", _MODULE, outcome="refused"))
+    queue.record(AuditEvent("weight.set", _MODULE))
+    for flushed in (queue.flush, queue.flush):
+        with pytest.raises(StorageUnavailableError):
+            await flushed()
+    log.mute = False
+    await queue.flush()
+    log.mute = True
+    queue.count(AuditEvent("auth.failed", _MODULE, outcome="refused"))
+    with pytest.raises(StorageUnavailableError):
+        await queue.flush()
+    # The same again: it must not swell a row that may be there.
+    queue.count(AuditEvent("auth.failed", _MODULE, outcome="refused"))
+    log.mute = False
+    await queue.flush()
+    assert [row.action for row in log.rows] == ["weight.set", *["auth.failed"] * 3]
+    assert [row.times for row in log.rows] == [1, 1, 1, 1]
+
+
+async def test_no_two_events_are_of_one_time() -> None:
+    log = FakeRows()
+    queue = AuditQueue(log, log, wall=lambda: 1_800_000_000.0)
+    for _ in range(3):
+        queue.record(AuditEvent("weight.set", _MODULE))
+    await queue.flush()
+    assert len({round((row.at or 0) * 1e6) for row in log.rows}) == 3
+
+
+async def test_an_end_is_bounded_though_the_store_never_answers() -> None:
+    log = FakeRows(answers=asyncio.Event())
+    queue = AuditQueue(log, log, AuditRules(close_s=0.01))
+    queue.start()
+    queue.record(AuditEvent("weight.set", _MODULE))
+    await log.writing.wait()
+    await queue.close()
+    assert queue.waiting == 1
+    assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -53,7 +53,8 @@ async def test_none_is_lost_to_an_outage() -> None:
     log.away = False
     queue.start()
     await queue.close()
-    assert {(row.actor.peer, row.times) for row in log.rows} == {("a", 2), ("b", 1)}
+    # What was on its way in the outage stays as it was sent: it may be there.
+    assert [(row.actor.peer, row.times) for row in log.rows] == [("a", 1), ("b", 1), ("a", 1)]
 
 
 async def test_a_role_is_told_of_its_key() -> None:

@@ -42,6 +42,15 @@ def test_what_does_not_fit_is_named(term: str) -> None:
         fill(pb.CreateApiKeyRequest(), [term])
 
 
+@pytest.mark.parametrize(
+    ("term", "told"),
+    [("rpm=1_000", "whole number"), ("rpm=5e3", "whole number"), ("budget=a", "US dollars")],
+)
+def test_what_does_not_fit_is_told_in_words_for_people(term: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        fill(pb.CreateApiKeyRequest(), [term])
+
+
 def test_roles_and_what_can_be_cleared() -> None:
     assert role_number("module") == api_key_pb2.KEY_ROLE_MODULE
     with pytest.raises(ValueError, match="root"):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from ailb_server.access.leases import Leases
+from ailb_server.access.rate_limits import RateLimits
 from ailb_server.domain.chat import ChatChunk, TokenUsage
 from ailb_server.domain.errors import (
     BudgetExceededError,
@@ -17,6 +18,7 @@ from ailb_server.domain.errors import (
     UpstreamUnavailableError,
 )
 from ailb_server.domain.principal import ANYONE, KeyLimits, Principal
+from ailb_server.domain.rate_limit import KeptRateLimit, RateLimit, TargetKind
 from ailb_server.domain.target import Price, Target
 from ailb_server.pipeline.accounts import Accounts
 from ailb_server.pipeline.admission import LimitedAdmission
@@ -128,17 +130,33 @@ def target() -> Target:
 
 async def test_what_is_given_again_counts_as_a_request_and_needs_no_budget() -> None:
     async with desk() as found:
-        admitted = await found.admission.readmit(WHO, "m")
+        admitted = await found.admission.readmit(WHO, REQUEST)
         assert dict(admitted.headers)["x-ratelimit-remaining-requests"] == "59"
         admitted.settle(None, None)
-        assert not (await found.admission.readmit(ANYONE, "m")).headers
+        assert not (await found.admission.readmit(ANYONE, REQUEST)).headers
         left = await found.left()
         assert left == {name: LEFT[name] for name in left} | {"key:7:requests:0": 59}
     async with desk() as found:
         for _ in range(60):
-            (await found.admission.readmit(WHO, "m")).settle(None, None)
+            (await found.admission.readmit(WHO, REQUEST)).settle(None, None)
         with pytest.raises(RateLimitExceededError):
-            await found.admission.readmit(WHO, "m")
+            await found.admission.readmit(WHO, REQUEST)
+
+
+async def test_a_routes_limit_is_for_what_the_route_takes() -> None:
+    async with desk() as found:
+        accounts = found.admission.accounts
+        limit = RateLimit("slow", "route:canary", per_minute=1)
+        accounts.book.current = RateLimits.of([KeptRateLimit(1, TargetKind.ROUTE, limit)])
+        accounts.route_of = lambda _, asker: None if asker is None else "canary"
+        taken = CallWishes(who=ANYONE)
+        for _ in range(3):
+            await found.admission.admit(ANYONE, REQUEST)
+        await found.admission.admit(ANYONE, REQUEST, taken)
+        with pytest.raises(RateLimitExceededError, match="canary"):
+            await found.admission.admit(ANYONE, REQUEST, taken)
+        with pytest.raises(RateLimitExceededError, match="canary"):
+            await found.admission.readmit(ANYONE, REQUEST, taken)
 
 
 async def test_the_worst_is_charged_before_and_the_truth_after() -> None:

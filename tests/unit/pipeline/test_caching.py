@@ -1,6 +1,7 @@
 """The response cache within the pipeline: what is looked up, kept, charged and told."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from ailb_server.domain.context import Recalled, Retrieved
 from ailb_server.domain.errors import AilbError, UpstreamTimeoutError
 from ailb_server.domain.principal import Principal
 from ailb_server.domain.repeats import CacheResult, CacheWish, OnceResult
+from ailb_server.domain.route import Asker
 from ailb_server.pipeline.accounting import Accounting
 from ailb_server.pipeline.caching import CacheRules, CacheStage
 from ailb_server.pipeline.chat import ChatAnswer
@@ -48,15 +50,17 @@ class Run:
         self.provider = FakeProvider(says=says or SAYS)
         self.seen, self.observer, self.ledger = Seen(), Observer(), Ledger()
         self.cache = InMemoryAnswerCache(10, 100_000)
-        targets = {"m": ["p/m"]}
-        stage = CacheStage(
-            self.cache, lambda name: targets.get(name, []), self.seen, CacheRules(**rules)
-        )
+        stage = CacheStage(self.cache, self.destinations, self.seen, CacheRules(**rules))
         observers = Observers((self.observer, Accounting(self.ledger, "i")))
         self.pipeline = replace(
             pipeline_over(observers, self.provider), cache=stage, context=context or ContextStage()
         )
         self.answer: ChatAnswer
+
+    def destinations(self, request: ChatRequest, asker: Asker) -> Sequence[str]:
+        """As the router would tell, without routes."""
+        del asker
+        return ["p/m"] if request.model == "m" else []
 
     async def read(self, request: ChatRequest, **wishes: Any) -> list[ChatChunk]:
         wished = CallWishes(**{"cache": ON, **wishes})

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -10,17 +10,20 @@ from ailb_server.domain.chat import ChatRequest
 from ailb_server.domain.errors import (
     InvalidRequestError,
     ModelNotFoundError,
+    RateLimitExceededError,
     UpstreamError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
     UpstreamReply,
     UpstreamUnavailableError,
 )
+from ailb_server.domain.principal import KeyLimits, Principal
 from ailb_server.domain.target import Target
 from ailb_server.pipeline.counting import TokenCounting
 from ailb_server.routing.catalogue import Catalogue, Declaration
 from ailb_server.routing.ledger import Ledger
 from tests.unit.doubles import FakeProvider, chat
+from tests.unit.pipeline.test_admission import desk
 
 
 @dataclass
@@ -82,6 +85,28 @@ def test_counting_keeps_to_limits_and_circuits_and_is_counted() -> None:
             asyncio.run(counting.count(chat("m")))
         assert 50 < (raised.value.retry_after_s or 0) <= 60
     assert c.asked == ["m", "m"]
+
+
+async def test_a_count_is_a_request_within_its_callers_limits() -> None:
+    counter, who = Counter(), Principal(key_id=7, limits=KeyLimits(requests_per_minute=2))
+    async with desk() as found:
+        counting = replace(_counting(b=counter), admission=found.admission)
+        for _ in range(2):
+            await counting.count(chat("m"), who)
+        with pytest.raises(RateLimitExceededError):
+            await counting.count(chat("m"), who)
+        assert len(counter.asked) == 2
+
+
+async def test_a_count_gives_its_place_back_though_it_fails() -> None:
+    counter = Counter(UpstreamUnavailableError("x"))
+    who = Principal(key_id=7, limits=KeyLimits(max_concurrent=1))
+    async with desk() as found:
+        counting = replace(_counting(b=counter), admission=found.admission)
+        for _ in range(2):
+            with pytest.raises(UpstreamUnavailableError):
+                await counting.count(chat("m"), who)
+            counting.ledger.state(Target("b", "m")).ready_at = 0.0
 
 
 def test_a_model_that_nobody_counts_is_named() -> None:

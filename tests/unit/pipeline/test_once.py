@@ -22,6 +22,7 @@ from ailb_server.domain.errors import (
 )
 from ailb_server.domain.principal import Principal
 from ailb_server.domain.repeats import CacheWish
+from ailb_server.domain.route import Asker
 from ailb_server.pipeline.accounting import Accounting
 from ailb_server.pipeline.admission import Unlimited
 from ailb_server.pipeline.chat import ChatAnswer
@@ -46,7 +47,9 @@ class Desk:
     refusal: AilbError | None = None
     let_in: list[Principal] = field(default_factory=list)
 
-    async def readmit(self, who: Principal, model: str) -> Admitted:
+    async def readmit(
+        self, who: Principal, request: ChatRequest, asker: Asker | None = None
+    ) -> Admitted:
         if self.refusal is not None:
             raise self.refusal
         self.let_in.append(who)

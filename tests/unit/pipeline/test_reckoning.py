@@ -10,6 +10,7 @@ from ailb_server.domain.chat import ChatChunk, ChatRequest, TokenUsage
 from ailb_server.domain.errors import UpstreamTimeoutError, UpstreamUnavailableError
 from ailb_server.domain.limits import Settlement
 from ailb_server.domain.principal import Principal
+from ailb_server.domain.route import Asker
 from ailb_server.domain.target import Price, Target
 from ailb_server.pipeline.metering import Metering
 from ailb_server.pipeline.record import ChatRecord, Observers
@@ -32,7 +33,9 @@ class Desk:
     settled: list[tuple[Target | None, TokenUsage | None]] = field(default_factory=list)
     headers: tuple[tuple[str, str], ...] = ()
 
-    async def admit(self, who: Principal, request: ChatRequest) -> "Desk":
+    async def admit(
+        self, who: Principal, request: ChatRequest, asker: Asker | None = None
+    ) -> "Desk":
         return self
 
     def settle(self, target: Target | None, usage: TokenUsage | None) -> Sequence[Settlement]:

@@ -166,6 +166,16 @@ def test_prices_and_lists_know_the_routes() -> None:
         catalogue.described("nothing")
 
 
+def test_a_limit_is_of_the_route_that_takes_the_request() -> None:
+    canary = (("x-canary", "1"),)
+    catalogue = router(route("r", "llama", "openai/gpt-4o", headers=canary)).catalogue
+    assert catalogue.route_taking(chat("llama"), Call(metadata=canary)) == "r"
+    assert catalogue.route_taking(chat("llama"), Call()) is None
+    assert catalogue.route_taking(chat("gpt-4o"), Call(metadata=canary)) is None
+    assert catalogue.route_taking(chat("llama"), None) == "r"
+    assert router().catalogue.route_taking(chat("llama"), None) is None
+
+
 def test_what_an_answer_hangs_on() -> None:
     found = router(route("r", "smart", "blue:50=best,green:50=local/gpt-4o"), route("s", "x", "no"))
     for n in range(20):

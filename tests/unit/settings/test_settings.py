@@ -40,6 +40,18 @@ def test_nothing_set_means_the_defaults() -> None:
     assert configuration.providers == ()
 
 
+@pytest.mark.parametrize("told", ["free", "-1", "1.5", "nan", "99999999999"])
+def test_an_unknown_price_that_is_none_is_one_line_for_people(
+    monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    monkeypatch.setenv("UNKNOWN_PRICE", told)
+    with pytest.raises(SettingsError) as refused:
+        load()
+    [fault] = [line for line in refused.value.faults if "PRICE" in line]
+    assert fault.startswith("UNKNOWN_PRICE: must be allow, deny, or a whole number")
+    assert told not in fault
+
+
 def test_the_environment_names_a_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
     monkeypatch.setenv("OPENAI_MODELS", " gpt-4o , gpt-4o-mini,")
