@@ -13,6 +13,7 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 # Above the edge's own bound: only what the edge does not bound, such as health, can meet this one.
 _SPARE_CALLS = 100
 _INTERRUPT_S = 2.0
+_GOAWAY_S = 0.2
 
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -79,10 +80,14 @@ class GrpcServer:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         return bound
 
-    async def drain(self, timeout_s: float) -> None:
-        """Health goes NOT_SERVING, new calls are refused, running ones may take `timeout_s`."""
+    async def announce_end(self) -> None:
+        """Health goes NOT_SERVING; calls are taken as before."""
         self.draining = True
         await self._health.enter_graceful_shutdown()
+
+    async def drain(self, timeout_s: float) -> None:
+        """New calls are refused, running ones may take `timeout_s`."""
+        await self.announce_end()
         self._edge.refuse()
         await self._edge.wait_idle(timeout_s)
 
@@ -90,7 +95,8 @@ class GrpcServer:
         """Ends what still runs, told so: a stream that just stopped would look complete."""
         self._edge.refuse()
         await self._edge.interrupt(_INTERRUPT_S)
-        await self._server.stop(None)
+        # A moment for a call that crosses with the GOAWAY: it is refused, in words, and not cut.
+        await self._server.stop(_GOAWAY_S)
 
 
 class _GenericOnly:

@@ -104,14 +104,20 @@ class Gateway:
         return (await first_admin(self._ground.access.administration, name, by))[1]
 
     async def drain(self) -> None:
-        """Takes nothing new and lets running calls end, bounded by DRAIN_TIMEOUT_S, or by what the
-        call said that asked for the end."""
+        """After DRAIN_DELAY_S takes nothing new, and lets running calls end within DRAIN_TIMEOUT_S;
+        or both within what the call said that asked for the end."""
         self._signs.draining.set()
         # A heartbeat at once: others learn that this instance stops.
         self._signs.changed.set()
         if self._server is not None and self._module is not None:
-            usual_s = self._module.reloading.settings.drain_timeout_s
-            await self._server.drain(usual_s if self._drain_s is None else self._drain_s)
+            settings, told_s = self._module.reloading.settings, self._drain_s
+            delay_s, timeout_s = settings.drain_delay_s, settings.drain_timeout_s
+            if told_s is not None:
+                delay_s = min(delay_s, told_s / 2)
+                timeout_s = told_s - delay_s
+            await self._server.announce_end()
+            await asyncio.sleep(delay_s)
+            await self._server.drain(timeout_s)
 
     async def reload(self, by: str) -> None:
         """Reads the configuration again; what comes of it is in the log. For signals."""

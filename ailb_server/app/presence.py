@@ -14,6 +14,7 @@ BEAT_S = 5.0
 # Three are missed before an instance passes for dead.
 SILENT_S = 3 * BEAT_S
 _LEAVE_S = 2.0
+_SURELY = 2
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Presence:
     news: asyncio.Event = field(default_factory=asyncio.Event)
     beat_s: float = BEAT_S
     _task: "asyncio.Task[None] | None" = field(init=False, default=None)
-    _double: bool = field(init=False, default=False)
+    _doubles: int = field(init=False, default=0)
 
     def start(self) -> None:
         """Begins, until `close`."""
@@ -74,7 +75,7 @@ class Presence:
             self.news.clear()
 
     def _warn_of_double(self, beat: Beat) -> None:
-        """Once, and again after it was over."""
-        if beat.double and not self._double:
+        """Once, and again after it was over. The first time it may be the one before that died."""
+        self._doubles = self._doubles + 1 if beat.double else 0
+        if self._doubles == _SURELY:
             _log.error("another process has this MODULE_ID: give each instance its own")
-        self._double = beat.double

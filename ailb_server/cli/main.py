@@ -33,9 +33,24 @@ app.add_typer(tenants, name="tenants")
 
 
 @app.command()
-def up() -> None:
+def up(
+    instances: Annotated[
+        int,
+        typer.Option(
+            min=1, max=64, help="Gateways, each a process that uses a core, behind one Envoy."
+        ),
+    ] = 1,
+) -> None:
     """Runs everything here: Postgres, the gateway and Envoy. For trying and developing."""
     from ailb_server.cli.up import run
+
+    _run(run(configured("text"), instances))
+
+
+@app.command(hidden=True)
+def instance() -> None:
+    """One of the gateways of `ailb up --instances`, which starts it."""
+    from ailb_server.cli.instance import run
 
     _run(run(configured("text")))
 

@@ -1,6 +1,7 @@
 """`ailb serve` and `ailb migrate`: the gateway without embedded parts."""
 
 import logging
+from collections.abc import Callable
 from functools import partial
 
 import typer
@@ -18,16 +19,29 @@ _log = logging.getLogger(__name__)
 
 async def run(configuration: Configuration) -> int:
     """0 after a signal and a drain; 1, with the reason, if it cannot start; 2 if not configured."""
-    settings = configuration.settings
     try:
         url = database_url(configuration)
         _check_providers(configuration)
     except SettingsError as error:
         typer.echo(str(error), err=True)
         return 2
+    return await serve_until_ended(
+        configuration, url, _read, partial(_tell_of_keys, configuration.settings)
+    )
+
+
+async def serve_until_ended(
+    configuration: Configuration,
+    url: str,
+    read: Callable[[], Configuration],
+    ready: Callable[[Gateway], None],
+) -> int:
+    """Serves from the database at `url`; `read` is for reloads, `ready` is called once it serves.
+    0 after a signal and a drain; 1, with the reason, if it cannot start."""
+    settings = configuration.settings
     signals = Signals()
     with signals.caught():
-        process = Process(read=_read, end=signals.end.set)
+        process = Process(read=read, end=signals.end.set)
         gateway = Gateway(configuration, url, data_dir("migrations"), process)
         try:
             port = await started(signals, gateway.start())
@@ -39,10 +53,10 @@ async def run(configuration: Configuration) -> int:
             return 0
         settle()
         _log.info("AILB %s serves on %s", VERSION, authority(settings.host, port))
-        _tell_of_keys(settings, has_admin=gateway.has_admin())
+        ready(gateway)
         async with signals.hangups(partial(gateway.reload, "SIGHUP")):
             await signals.end.wait()
-        _log.info("draining for at most %g s", settings.drain_timeout_s)
+        _log.info("draining for at most %g s", settings.drain_delay_s + settings.drain_timeout_s)
         await unless(signals.now, gateway.drain())
         await gateway.close()
         _log.info("stopped")
@@ -90,12 +104,12 @@ def _check_providers(configuration: Configuration) -> None:
         )
 
 
-def _tell_of_keys(settings: Settings, *, has_admin: bool) -> None:
+def _tell_of_keys(settings: Settings, gateway: Gateway) -> None:
     if settings.require_api_key is False:
         _log.warning(
             "no key is asked for: whoever reaches %s can spend the providers' money", settings.host
         )
-    elif not has_admin:
+    elif not gateway.has_admin():
         _log.warning(
             "no key with the role admin yet: `ailb keys bootstrap` makes one, or set ADMIN_API_KEY"
         )

@@ -8,11 +8,11 @@ from ailb_server.local.up import UP_ERRORS, Everything, PartDiedError
 from ailb_server.settings import Configuration
 
 
-async def run(configuration: Configuration) -> int:
+async def run(configuration: Configuration, instances: int) -> int:
     """0 after a signal; 1, with the reason, if a part cannot start or dies."""
     signals = Signals()
     with signals.caught():
-        everything = Everything(configuration, end=signals.end.set)
+        everything = Everything(configuration, end=signals.end.set, instances=instances)
         try:
             running = await started(signals, everything.start())
             if running is None:

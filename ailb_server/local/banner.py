@@ -13,7 +13,8 @@ _MODELS_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What runs, and where. `admin_secret` is that of a key that was made by this start."""
+    """What runs, and where. `admin_secret` is that of a key that was made by this start,
+    `instances` are names and gRPC ports of gateways in processes of their own."""
 
     settings: Settings
     providers: tuple[ProviderSettings, ...]
@@ -21,6 +22,7 @@ class Running:
     database_url: str
     data_dir: Path
     admin_secret: str | None = field(default=None, repr=False)
+    instances: tuple[tuple[str, int], ...] = ()
 
     def banner(self) -> str:
         """A few lines for people: addresses, providers, and the line to try."""
@@ -34,7 +36,7 @@ class Running:
         rows = [
             ("REST", f"{rest}/v1", "OpenAI's API, through Envoy; also /healthz, /metrics"),
             ("Dashboard", f"{rest}/dashboard", "figures, and a playground, in a browser"),
-            ("gRPC", authority(host, settings.grpc_port), grpc),
+            *self._grpc_rows(host, grpc),
             ("Postgres", self.database_url, ""),
             ("Data", str(self.data_dir), ""),
             *(self._provider_row(provider) for provider in self.providers),
@@ -49,6 +51,14 @@ class Running:
             f"\n{self._keys()}\n\n{table}\n\n"
             f"Try it:\n\n{self._curl(rest)}\n"
         )
+
+    def _grpc_rows(self, host: str, note: str) -> list[tuple[str, str, str]]:
+        if not self.instances:
+            return [("gRPC", authority(host, self.settings.grpc_port), note)]
+        return [
+            ("" if number else "gRPC", authority(host, port), name if number else f"{name}: {note}")
+            for number, (name, port) in enumerate(self.instances)
+        ]
 
     def _keys(self) -> str:
         settings = self.settings

@@ -40,7 +40,7 @@ def serve_command(binary: Path, config: Path, *, concurrency: int) -> list[str]:
         # Else two Envoys on one machine fight over a shared memory segment.
         "--disable-hot-restart",
     ]
-    return _dying_with_us([str(binary), *options])
+    return dying_with_us([str(binary), *options])
 
 
 def validate_command(binary: Path, config: Path) -> list[str]:
@@ -48,7 +48,7 @@ def validate_command(binary: Path, config: Path) -> list[str]:
     return [str(binary), "--mode", "validate", "--config-path", str(config), "--log-level", "error"]
 
 
-def _dying_with_us(command: Sequence[str]) -> list[str]:
+def dying_with_us(command: Sequence[str]) -> list[str]:
     if sys.platform != "linux":
         return list(command)
     return [sys.executable, "-I", "-S", str(_CHILD), str(os.getpid()), *command]

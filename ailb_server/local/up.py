@@ -1,27 +1,29 @@
 """`ailb up`: Postgres, the gateway and Envoy on this machine, started and stopped as one."""
 
 import asyncio
-import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ailb_server.app import Gateway, Process
+from ailb_server.app.access import bootstrap
 from ailb_server.local.addresses import called_host
+from ailb_server.local.as_run import as_run
 from ailb_server.local.banner import Running
 from ailb_server.local.envoy import EmbeddedEnvoy, EnvoyError
 from ailb_server.local.envoy_settings import check_files, transport
+from ailb_server.local.gateways import Gateways, OwnGateway
+from ailb_server.local.instance import InstanceError
+from ailb_server.local.instances import Instances, Place, places
+from ailb_server.local.ports import check_ports
 from ailb_server.local.postgres import EmbeddedPostgres, PostgresError
 from ailb_server.local.resources import data_dir
-from ailb_server.server import PortTakenError
-from ailb_server.settings import Configuration, Settings, load
+from ailb_server.settings import Configuration, load
 from ailb_server.settings.data_directory import data_directory
-from ailb_server.settings.loopback import is_loopback
-from ailb_server.settings.transport import ANY_ORIGIN
 
 # What `Everything.start` raises besides `Gateway.start`'s.
-UP_ERRORS = (PostgresError, EnvoyError)
+UP_ERRORS = (PostgresError, EnvoyError, InstanceError)
 
 _LOOK_EVERY_S = 0.5
 
@@ -33,13 +35,20 @@ class PartDiedError(Exception):
 class Everything:
     """All the parts. `start` returns what runs where; `watch` returns only by PartDiedError."""
 
-    def __init__(self, configuration: Configuration, end: Callable[[], None] | None = None) -> None:
-        """`end` asks for the end of the process: see `Process`."""
-        self._configuration = _as_run(configuration)
+    def __init__(
+        self,
+        configuration: Configuration,
+        end: Callable[[], None] | None = None,
+        instances: int = 1,
+    ) -> None:
+        """`end` asks for the end of the process: see `Process`. One instance is in this process,
+        several are processes of their own."""
+        self._configuration = as_run(configuration)
         self._end = end
+        self._count = instances
         self._settings = self._configuration.settings
         self._closing = AsyncExitStack()
-        self._gateway: Gateway | None = None
+        self._gateways: Gateways | None = None
         self._watched: list[tuple[str, Callable[[], Awaitable[bool]]]] = []
 
     async def start(self) -> Running:
@@ -60,13 +69,13 @@ class Everything:
 
     async def drain(self) -> None:
         """Refuses new calls and lets running ones end, bounded by DRAIN_TIMEOUT_S."""
-        if self._gateway is not None:
-            await self._gateway.drain()
+        if self._gateways is not None:
+            await self._gateways.drain()
 
     async def reload(self) -> None:
         """Reads the configuration again; what comes of it is in the log."""
-        if self._gateway is not None:
-            await self._gateway.reload("SIGHUP")
+        if self._gateways is not None:
+            await self._gateways.reload()
 
     async def stop(self) -> None:
         """Stops every part, newest first."""
@@ -76,24 +85,35 @@ class Everything:
         settings = self._settings
         check_ports(settings)
         check_files(settings)
+        chosen = places(settings, self._count) if self._count > 1 else ()
         database_url = await self._start_postgres()
-        process = Process(read=lambda: _as_run(load()), end=self._end)
-        gateway = Gateway(self._configuration, database_url, data_dir("migrations"), process)
-        await gateway.start()
-        self._gateway = gateway
-        self._closing.push_async_callback(gateway.close)
-        await self._start_envoy()
-        admin_secret = None
-        if settings.require_api_key and not gateway.has_admin():
-            admin_secret = await gateway.make_admin("admin", "ailb up")
+        gateways = self._made(chosen, database_url)
+        # Before the start: what has begun to start is ended too.
+        self._closing.push_async_callback(gateways.close)
+        serving = await gateways.start()
+        self._gateways = gateways
+        self._watched.append(("Every instance", gateways.alive))
+        await self._start_envoy(gateways.ports)
         return Running(
             settings=settings,
-            providers=gateway.providers,
-            models=gateway.models(),
+            providers=serving.providers,
+            models=serving.models,
             database_url=database_url,
             data_dir=self._data_dir(),
-            admin_secret=admin_secret,
+            admin_secret=serving.admin_secret,
+            instances=tuple((place.name, place.grpc_port) for place in chosen),
         )
+
+    def _made(self, chosen: Sequence[Place], database_url: str) -> Gateways:
+        configuration, migrations = self._configuration, data_dir("migrations")
+        settings = configuration.settings
+        if chosen:
+            make_admin = partial(bootstrap, settings, database_url, migrations, "admin", "ailb up")
+            return Instances(configuration, chosen, database_url, make_admin)
+        process = Process(read=lambda: as_run(load()), end=self._end)
+        gateway = Gateway(configuration, database_url, migrations, process)
+        asks = settings.require_api_key is True
+        return OwnGateway(gateway, settings.grpc_port, asks_for_keys=asks)
 
     async def _start_postgres(self) -> str:
         postgres = EmbeddedPostgres(self._data_dir() / "postgres")
@@ -103,12 +123,12 @@ class Everything:
         self._watched.append(("Postgres", lambda: asyncio.to_thread(postgres.alive)))
         return database_url
 
-    async def _start_envoy(self) -> None:
+    async def _start_envoy(self, ports: Sequence[int]) -> None:
         settings = self._settings
         envoy = EmbeddedEnvoy(
             host=settings.host,
             port=settings.http_port,
-            upstream_ports=(settings.grpc_port,),
+            upstream_ports=ports,
             transport=transport(settings, (called_host(settings.host),)),
         )
         await envoy.start()
@@ -121,50 +141,3 @@ class Everything:
 
     def _data_dir(self) -> Path:
         return data_directory(self._settings)
-
-
-def _as_run(configuration: Configuration) -> Configuration:
-    return _with_keys(_with_demo(configuration))
-
-
-def _with_demo(configuration: Configuration) -> Configuration:
-    if configuration.providers or configuration.settings.demo_provider:
-        return configuration
-    settings = configuration.settings.model_copy(update={"demo_provider": True})
-    return replace(configuration, settings=settings)
-
-
-def _with_keys(configuration: Configuration) -> Configuration:
-    settings = configuration.settings
-    if settings.require_api_key is not None:
-        return configuration
-    # To be tried at once on one's own machine, and by nobody else: no web page either.
-    required = not is_loopback(settings.host) or ANY_ORIGIN in settings.cors_allowed_origins
-    update = {"require_api_key": required}
-    return replace(configuration, settings=settings.model_copy(update=update))
-
-
-def check_ports(settings: Settings) -> None:
-    """Raises PortTakenError before anything is started, for the clearest message."""
-    ports = {
-        "HTTP_PORT": settings.http_port,
-        "GRPC_PORT": settings.grpc_port,
-        "METRICS_PORT": settings.metrics_port,
-    }
-    for name, port in ports.items():
-        if port is not None:
-            _check_port(name, settings.host, port)
-
-
-def _check_port(name: str, host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        # As the servers themselves do: a port in TIME_WAIT is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise PortTakenError(
-                f"{name} {port} on {host} cannot be used: {error.strerror}."
-                f" Set {name} to another port."
-            ) from error

@@ -214,6 +214,11 @@ class Settings(TransportSettings, RepeatSettings, TelemetrySettings):
     drain_timeout_s: Seconds = Field(
         30, description="How long running calls may take to end after SIGTERM."
     )
+    drain_delay_s: Annotated[float, Field(ge=0, le=600)] = Field(
+        0,
+        description="How long after SIGTERM, before that, new calls are still taken, while health"
+        " says NOT_SERVING: so that load balancers notice. Instances of `ailb up` have 1.",
+    )
 
     database_url: SecretStr | None = Field(
         None,

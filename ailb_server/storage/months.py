@@ -13,6 +13,8 @@ _MAKE = """
 SELECT month_make('usage_ledger', m), audit_log_make_month(m)
   FROM unnest(ARRAY[$1::timestamptz, $1::timestamptz + interval '1 month']) m
 """
+# Instances that start together would both find none, and one of them an error.
+_ALONE = "SELECT pg_advisory_xact_lock(hashtext('ailb: months'))"
 # Whoever reads or writes waits for a drop that waits for readers: rather another time.
 _IMPATIENT = "SET LOCAL lock_timeout = '2s'"
 _DROP = "SELECT months_drop($1, $2, $3, $4)"
@@ -33,7 +35,8 @@ class PostgresMonths:
 
         Raises StorageUnavailableError.
         """
-        async with self.store.connection() as connection:
+        async with self.store.connection() as connection, connection.transaction():
+            await connection.execute(_ALONE)
             await connection.execute(_MAKE, moment or await connection.fetchval(_NOW))
 
     async def drop_old(self, moment: datetime | None = None) -> Sequence[str]:

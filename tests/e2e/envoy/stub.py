@@ -1,12 +1,15 @@
 """A gRPC server behind Envoy: each test writes its answers and reads what reached it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
 from google.api.httpbody_pb2 import HttpBody
+from grpc_health.v1 import health as grpc_health
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from typing_extensions import override
 
@@ -80,12 +83,14 @@ async def healthy(
 
 @dataclass(slots=True)
 class Stub:
-    """`chat`, `get_model` and `get_health` are the answers; `seen` grows by each call."""
+    """`chat`, `get_model` and `get_health` are the answers; `seen` grows by each call. `serving` is
+    what load balancers ask."""
 
     chat: Chat = echo
     get_model: GetModel = model_of_that_name
     get_health: GetHealth = healthy
     seen: list[Seen] = field(default_factory=list)
+    serving: grpc_health.aio.HealthServicer = field(default_factory=grpc_health.aio.HealthServicer)
 
     async def called(self) -> None:
         """Returns once a call has come in, within 5 s."""
@@ -100,7 +105,7 @@ class Stub:
 
 
 class _Witness(grpc.aio.ServerInterceptor):
-    """Sees every call, of unknown methods too."""
+    """Sees every call, of unknown methods too; but not Envoy's own, which look after health."""
 
     def __init__(self, stub: Stub) -> None:
         self._stub = stub
@@ -108,7 +113,8 @@ class _Witness(grpc.aio.ServerInterceptor):
     @override
     async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
         metadata = {key: str(value) for key, value in details.invocation_metadata or ()}
-        self._stub.seen.append(Seen(details.method, metadata))
+        if not details.method.startswith("/grpc.health.v1.Health/"):
+            self._stub.seen.append(Seen(details.method, metadata))
         return await continuation(details)
 
 
@@ -176,13 +182,22 @@ class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
         return metrics_service_pb2.GetMetricsResponse(body=body)
 
 
+def register(stub: Stub) -> Sequence[Callable[[grpc.aio.Server], None]]:
+    """What adds the stub's services to a server."""
+    return (
+        partial(openai_service_pb2_grpc.add_OpenAIServiceServicer_to_server, _OpenAI(stub)),
+        partial(model_service_pb2_grpc.add_ModelServiceServicer_to_server, _Models(stub)),
+        partial(health_service_pb2_grpc.add_HealthServiceServicer_to_server, _Health(stub)),
+        partial(metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server, _Metrics()),
+    )
+
+
 async def serve(stub: Stub, port: int = 0) -> tuple[grpc.aio.Server, int]:
     """The started server, every service on it that the real one has too, and its port."""
     server = grpc.aio.server(interceptors=[_Witness(stub)], options=OPTIONS)
-    openai_service_pb2_grpc.add_OpenAIServiceServicer_to_server(_OpenAI(stub), server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(_Models(stub), server)
-    health_service_pb2_grpc.add_HealthServiceServicer_to_server(_Health(stub), server)
-    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(_Metrics(), server)
+    for add in register(stub):
+        add(server)
+    health_pb2_grpc.add_HealthServicer_to_server(stub.serving, server)
     reflection.enable_server_reflection(["ailb.v1.ModelService"], server)
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from ailb_server.local.up import check_ports
+from ailb_server.local.ports import check_ports
 from ailb_server.server import PortTakenError
 from ailb_server.settings import Settings
 from tests.support.stack import free_port
