@@ -79,10 +79,14 @@ class GrpcServer:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         return bound
 
-    async def drain(self, timeout_s: float) -> None:
-        """Health goes NOT_SERVING, new calls are refused, running ones may take `timeout_s`."""
+    async def announce_end(self) -> None:
+        """Health goes NOT_SERVING; calls are taken as before."""
         self.draining = True
         await self._health.enter_graceful_shutdown()
+
+    async def drain(self, timeout_s: float) -> None:
+        """New calls are refused, running ones may take `timeout_s`."""
+        await self.announce_end()
         self._edge.refuse()
         await self._edge.wait_idle(timeout_s)
 
