@@ -10,7 +10,7 @@ class Backoff:
 
     first_s: float = 1.0
     most_s: float = 15.0
-    random: random.Random = field(default_factory=random.SystemRandom)
+    dice: random.Random = field(default_factory=random.SystemRandom)
     _next_s: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -19,7 +19,7 @@ class Backoff:
     def pause_s(self) -> float:
         """The next one."""
         whole, self._next_s = self._next_s, min(self.most_s, 2 * self._next_s)
-        return whole * self.random.uniform(0.5, 1)
+        return whole * self.dice.uniform(0.5, 1)
 
     def reset(self) -> None:
         """All is well."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ RELOAD = "reload"
 REGISTER = "reregister"
 INTERVAL = "heartbeat_interval_seconds"
 _TRUE = "true"
+_SECONDS = re.compile(r"[0-9]{1,4}")
 _MAX_REMEMBERED = 100
 _MAX_NAME = 64
 
@@ -71,7 +73,7 @@ class Orders:
         text = instructions.pop(INTERVAL, None)
         if text is None:
             return None
-        if text.isascii() and text.isdigit() and MIN_INTERVAL_S <= int(text) <= MAX_INTERVAL_S:
+        if _SECONDS.fullmatch(text) and MIN_INTERVAL_S <= int(text) <= MAX_INTERVAL_S:
             return float(text)
         self._tell(INTERVAL, f"must be from {MIN_INTERVAL_S} to {MAX_INTERVAL_S}")
         return None
@@ -80,7 +82,7 @@ class Orders:
         name = name[:_MAX_NAME]
         if name not in self._told and len(self._told) < _MAX_REMEMBERED:
             self._told.add(name)
-            _log.warning("the load balancer's %r is left undone: %s", name, why)
+            _log.warning("the load balancer asks for %r, which is left undone: %s", name, why)
 
 
 def _is_true(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -27,13 +27,16 @@ CLIENT_OPTIONS = (
 
 @dataclass
 class Script:
-    """How it answers. `refuse_registrations` and `lose_heartbeats` are how many of the next;
-    `delay_s` is before each answer. `answers` are taken one by one by heartbeats."""
+    """How it answers. `refuse_registrations` and `fail_heartbeats` are how many of the next, the
+    first by `refusal`; who is unknown learns it `by_status` or by the answer; `delay_s` is before
+    each answer. `exclusive`: whom it knows it does not register again. `answers` are taken one
+    by one by heartbeats."""
 
     refuse_registrations: int = 0
     refusal: types.StatusCode.ValueType = types.STATUS_CODE_PERMISSION_DENIED
     by_status: bool = True
     fail_heartbeats: int = 0
+    exclusive: bool = False
     delay_s: float = 0.0
     answers: list[pb.HeartbeatResponse] = field(default_factory=list)
 
@@ -41,7 +44,7 @@ class Script:
 class TestNlb(nlb_pb2_grpc.NLBServiceServicer):
     """`calls` are the requests in the order they came; `known` are registrations by their ids.
 
-    `on_unregister` is called as an instance leaves. It is started and stopped again and again on
+    `on_unregister` is awaited as an instance leaves. It is started and stopped again and again on
     one port, and forgets what it knew; `calls` stay.
     """
 
@@ -52,7 +55,7 @@ class TestNlb(nlb_pb2_grpc.NLBServiceServicer):
         self.calls: list[Any] = []
         self.known: dict[str, pb.RegisterModuleRequest] = {}
         self.script = Script()
-        self.on_unregister: Callable[[], object] = lambda: None
+        self.on_unregister: Callable[[], Awaitable[object]] = _nothing
         self.address = ""
         self._port = 0
         self._credentials = credentials
@@ -108,7 +111,7 @@ class TestNlb(nlb_pb2_grpc.NLBServiceServicer):
     async def until(self, condition: Callable[[], object]) -> None:
         """Waits until it holds; fails after PATIENCE_S."""
         async with asyncio.timeout(PATIENCE_S):
-            while not condition():
+            while not condition():  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
     async def beats(self, count: int = 1) -> pb.HeartbeatRequest:
@@ -127,6 +130,9 @@ class TestNlb(nlb_pb2_grpc.NLBServiceServicer):
             self.script.refuse_registrations -= 1
             error = types.Error(code=self.script.refusal, message="not today")
             return pb.RegisterModuleResponse(message="not today", error=error)
+        names = {known.instance.instance_id for known in self.known.values()}
+        if self.script.exclusive and request.instance.instance_id in names:
+            await context.abort(grpc.StatusCode.ALREADY_EXISTS, "is here already")
         known = f"r-{next(self._numbers)}"
         self.known[known] = request
         return pb.RegisterModuleResponse(success=True, registration_id=known)
@@ -153,10 +159,14 @@ class TestNlb(nlb_pb2_grpc.NLBServiceServicer):
         self, request: pb.UnregisterModuleRequest, context: Context
     ) -> pb.UnregisterModuleResponse:
         self.calls.append(request)
-        self.on_unregister()
+        await self.on_unregister()
         await asyncio.sleep(self.script.delay_s)
         gone = self.known.pop(request.registration_id, None) is not None
         return pb.UnregisterModuleResponse(success=gone)
+
+
+async def _nothing() -> None:
+    """Nobody watches."""
 
 
 def client(address: str) -> tuple[grpc.aio.Channel, Any]:
