@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
 _AUTHORITY = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>\d{1,5}))?")
+_BARE_IPV6 = re.compile(r"[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*")
 _MAX_PORT = 65_535
 
 
@@ -39,8 +40,8 @@ class NlbSettings(BaseSettings):
     module_address: str | None = Field(
         None,
         description="Where load balancers and other instances reach this one's gRPC port: `host` or"
-        " `host:port`. Default: `HOST`, or this machine's name if that is every address, and the"
-        " port that it listens on.",
+        " `host:port`; in Kubernetes the pod's address. Default: `HOST`, or this machine's name if"
+        " that is every address, and the port that it listens on.",
     )
     module_rest_address: str | None = Field(
         None,
@@ -58,8 +59,11 @@ class NlbSettings(BaseSettings):
     @field_validator("module_address")
     @classmethod
     def _with_or_without(cls, value: str | None) -> str | None:
-        if value is not None:
-            _port(value)
+        if value is None:
+            return None
+        # As Kubernetes writes the address of a pod.
+        value = f"[{value}]" if _BARE_IPV6.fullmatch(value) else value
+        _port(value)
         return value
 
     @model_validator(mode="after")
