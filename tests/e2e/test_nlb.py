@@ -10,6 +10,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from ailb_server.marchproxy import registration
 from marchproxy import module_pb2 as module
 from marchproxy import nlb_pb2 as pb
 from marchproxy import types_pb2 as types
@@ -275,8 +276,10 @@ async def test_instructions_for_heartbeats(instance: ModuleInstance, nlb: TestNl
 
 
 async def test_it_leaves_before_the_last_stream_ends_and_while_calls_are_taken(
-    instance: ModuleInstance, nlb: TestNlb
+    instance: ModuleInstance, nlb: TestNlb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What is looked at meanwhile may take its time here.
+    monkeypatch.setattr(registration, "LEAVE_S", 30.0)
     seen: list[object] = []
 
     async def watch() -> None:
@@ -285,7 +288,7 @@ async def test_it_leaves_before_the_last_stream_ends_and_while_calls_are_taken(
     nlb.on_unregister = watch
     await nlb.beats()
     assert await health(instance) == SERVING
-    running = asyncio.create_task(instance.say(words=40, chunk_ms=50))
+    running = asyncio.create_task(instance.say(words=40, chunk_ms=100))
 
     async def runs() -> bool:
         stats = (await instance.call(module.GetStatsRequest())).stats

@@ -8,9 +8,8 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 import grpc
-from typing_extensions import override
 
-from marchproxy import module_pb2_grpc, nlb_pb2_grpc
+from marchproxy import module_pb2_grpc
 from marchproxy import nlb_pb2 as pb
 from marchproxy import types_pb2 as types
 
@@ -41,7 +40,7 @@ class Script:
     answers: list[pb.HeartbeatResponse] = field(default_factory=list)
 
 
-class TestNlb(nlb_pb2_grpc.NLBServiceServicer):
+class TestNlb:
     """`calls` are the requests in the order they came; `known` are registrations by their ids.
 
     `on_unregister` is awaited as an instance leaves. It is started and stopped again and again on
@@ -77,7 +76,7 @@ class TestNlb(nlb_pb2_grpc.NLBServiceServicer):
     async def start(self) -> None:
         """On the port that it had before, if any."""
         server = self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
-        nlb_pb2_grpc.add_NLBServiceServicer_to_server(self, server)
+        server.add_generic_rpc_handlers((self._handlers(),))
         place = f"127.0.0.1:{self._port}"
         self._port = (
             server.add_insecure_port(place)
@@ -120,8 +119,26 @@ class TestNlb(nlb_pb2_grpc.NLBServiceServicer):
         await self.until(lambda: len(self.heartbeats) >= seen + count)
         return self.heartbeats[-1]
 
-    @override
-    async def RegisterModule(
+    def _handlers(self) -> grpc.GenericRpcHandler:
+        """What a module calls; the rest of NLBService is UNIMPLEMENTED here."""
+        methods: dict[str, tuple[Any, Any]] = {
+            "RegisterModule": (self._register, pb.RegisterModuleRequest),
+            "Heartbeat": (self._heartbeat, pb.HeartbeatRequest),
+            "UnregisterModule": (self._unregister, pb.UnregisterModuleRequest),
+        }
+        return grpc.method_handlers_generic_handler(
+            pb.DESCRIPTOR.services_by_name["NLBService"].full_name,
+            {
+                name: grpc.unary_unary_rpc_method_handler(
+                    method,
+                    request_deserializer=kind.FromString,
+                    response_serializer=_serialized,
+                )
+                for name, (method, kind) in methods.items()
+            },
+        )
+
+    async def _register(
         self, request: pb.RegisterModuleRequest, context: Context
     ) -> pb.RegisterModuleResponse:
         self.calls.append(request)
@@ -137,8 +154,7 @@ class TestNlb(nlb_pb2_grpc.NLBServiceServicer):
         self.known[known] = request
         return pb.RegisterModuleResponse(success=True, registration_id=known)
 
-    @override
-    async def Heartbeat(
+    async def _heartbeat(
         self, request: pb.HeartbeatRequest, context: Context
     ) -> pb.HeartbeatResponse:
         self.calls.append(request)
@@ -154,8 +170,7 @@ class TestNlb(nlb_pb2_grpc.NLBServiceServicer):
         answer.acknowledged = True
         return answer
 
-    @override
-    async def UnregisterModule(
+    async def _unregister(
         self, request: pb.UnregisterModuleRequest, context: Context
     ) -> pb.UnregisterModuleResponse:
         self.calls.append(request)
@@ -163,6 +178,11 @@ class TestNlb(nlb_pb2_grpc.NLBServiceServicer):
         await asyncio.sleep(self.script.delay_s)
         gone = self.known.pop(request.registration_id, None) is not None
         return pb.UnregisterModuleResponse(success=gone)
+
+
+def _serialized(message: Any) -> bytes:
+    found: bytes = message.SerializeToString()
+    return found
 
 
 async def _nothing() -> None:
