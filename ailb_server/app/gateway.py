@@ -12,7 +12,8 @@ from ailb_server.app.access import PepperError, first_admin
 from ailb_server.app.chats import OpenChats, open_chats
 from ailb_server.app.ground import Ground, Place, open_ground
 from ailb_server.app.module import ModuleParts, OpenModule, Signs, open_module
-from ailb_server.app.observing import TracingError
+from ailb_server.app.nlb import NlbParts, open_nlb
+from ailb_server.app.observing import TracingError, follow_weight
 from ailb_server.app.process import Process
 from ailb_server.app.providers import demo_provider
 from ailb_server.app.routes import OpenRoutes
@@ -21,6 +22,7 @@ from ailb_server.app.version import VERSION
 from ailb_server.demo.server import DemoServer
 from ailb_server.domain.audit import Actor
 from ailb_server.domain.module import ConfigurationRefusedError
+from ailb_server.marchproxy.registration import Registration
 from ailb_server.server import GrpcServer, PortTakenError, Register
 from ailb_server.settings import Configuration, ProviderSettings
 from ailb_server.settings.tls_files import server_files
@@ -63,6 +65,7 @@ class Gateway:
         self._ground: Ground | None = None
         self._chats: OpenChats | None = None
         self._module: OpenModule | None = None
+        self._nlb: Registration | None = None
         self._server: GrpcServer | None = None
         self._drain_s: float | None = None
         self._demo: tuple[ProviderSettings, ...] = ()
@@ -116,6 +119,9 @@ class Gateway:
                 delay_s = min(delay_s, told_s / 2)
                 timeout_s = told_s - delay_s
             await self._server.announce_end()
+            # Calls are taken until it knows, and sends nobody here any more.
+            if self._nlb is not None:
+                await self._nlb.leave(timeout_s)
             await asyncio.sleep(delay_s)
             await self._server.drain(timeout_s)
 
@@ -141,10 +147,21 @@ class Gateway:
         chats = self._chats = await open_chats(
             ground, self._configuration, self._demo, self._is_draining
         )
+        follow_weight(self.metrics, chats.routes.weight.current, self._closing)
         module = self._module = await open_module(self._module_parts(ground, chats))
         bound = await self._serve(port, ground, (*chats.services, *module.services))
-        module.begin(self._settings.host, bound, self._closing)
+        module.begin(self._settings, bound, self._closing)
+        self._nlb = open_nlb(self._nlb_parts(chats, module), self._closing)
         return bound
+
+    def _nlb_parts(self, chats: OpenChats, module: OpenModule) -> NlbParts:
+        return NlbParts(
+            settings=self._settings,
+            metrics=self.metrics,
+            own=module.own,
+            routes=chats.routes.routes.live,
+            reload=lambda: self.reload("nlb"),
+        )
 
     def _module_parts(self, ground: Ground, chats: OpenChats) -> ModuleParts:
         roster = chats.routing.switching.roster

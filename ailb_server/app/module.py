@@ -1,6 +1,7 @@
 """What MarchProxy's load balancer calls, and the heartbeats beside it, put together."""
 
 import asyncio
+import re
 import socket
 import time
 import uuid
@@ -33,7 +34,7 @@ from ailb_server.app.services import module_services
 from ailb_server.app.version import VERSION
 from ailb_server.domain.module import Beat, Instance
 from ailb_server.server import Register
-from ailb_server.settings import Configuration
+from ailb_server.settings import Configuration, Settings
 from ailb_server.storage.instances import PostgresInstances
 from ailb_server.storage.overlays import PostgresOverlays
 from ailb_server.storage.pool import Store
@@ -43,6 +44,7 @@ from ailb_server.telemetry.metrics import Metrics
 from marchproxy import module_pb2 as pb
 
 _EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104
+_PORT = re.compile(r":\d+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +83,9 @@ class OpenModule:
     presence: Presence
     own: OwnStatus
 
-    def begin(self, host: str, port: int, closing: AsyncExitStack) -> None:
+    def begin(self, settings: Settings, port: int, closing: AsyncExitStack) -> None:
         """Within a running loop; `closing` ends it and takes this instance off the list."""
-        own = socket.gethostname() if host in _EVERYWHERE else host
-        self.own.fixed = replace(
-            self.own.fixed, address=f"[{own}]:{port}" if ":" in own else f"{own}:{port}"
-        )
+        self.own.fixed = replace(self.own.fixed, address=_address(settings, port))
         self.presence.start()
         closing.push_async_callback(self.presence.close)
 
@@ -131,6 +130,15 @@ async def open_module(parts: ModuleParts) -> OpenModule:
 
     presence = Presence(instances, own.instance, heard, parts.signs.changed)
     return OpenModule(module_services(service), reloading, presence, own)
+
+
+def _address(settings: Settings, port: int) -> str:
+    """Where others reach this instance, which listens on `port`."""
+    told, host = settings.module_address, settings.host
+    if told is None:
+        told = socket.gethostname() if host in _EVERYWHERE else host
+        told = f"[{told}]" if ":" in told else told
+    return told if _PORT.search(told) else f"{told}:{port}"
 
 
 def _reloading(parts: ModuleParts) -> Reloading:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -50,6 +51,15 @@ def open_observing(settings: Settings, metrics: Metrics, closing: AsyncExitStack
         metrics.requests.phases({"auth": seconds})
 
     return Observing(tracer, CallWatch(tracer, access_log, authenticated), access_log)
+
+
+def follow_weight(metrics: Metrics, weight: Callable[[], int], closing: AsyncExitStack) -> None:
+    """What this instance asks of its load balancer, in metrics, traces and logs from now on."""
+    metrics.instance.follow_weight(weight)
+    logging = logs.current()
+    if logging is not None:
+        logging.follow("weight", weight)
+        closing.callback(logging.unfollow, "weight")
 
 
 def watch_store(metrics: Metrics, store: Store) -> None:
@@ -103,7 +113,8 @@ def _tracer(settings: Settings, metrics: Metrics, closing: AsyncExitStack) -> Tr
         "service.instance.id": settings.module_id,
     }
     address = str(endpoint).rstrip("/")
-    tracing = OtelTracing(Collector(address, settings.otel_traces_sampler_arg, resource))
+    collector = Collector(address, settings.otel_traces_sampler_arg, resource)
+    tracing = OtelTracing(collector, weight=metrics.instance.weight)
     metrics.instance.watch_one("ailb_spans_lost_total", tracing.lost)
     closing.push_async_callback(_closed, tracing)
     return tracing

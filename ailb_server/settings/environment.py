@@ -10,6 +10,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from ailb_server.settings.base_url import BaseUrl
 from ailb_server.settings.header_text import header_value
 from ailb_server.settings.loopback import is_loopback
+from ailb_server.settings.nlb import NlbSettings
 from ailb_server.settings.providers import ContextTokens, Strategy
 from ailb_server.settings.repeats import RepeatSettings
 from ailb_server.settings.telemetry import TelemetrySettings
@@ -24,7 +25,7 @@ MIN_SECRET = 24
 _PATH = re.compile(r"[/~.\\]|[A-Za-z]:[/\\]")
 
 
-class Settings(TransportSettings, RepeatSettings, TelemetrySettings):
+class Settings(NlbSettings, TransportSettings, RepeatSettings, TelemetrySettings):
     """Every setting. A variable is named as the field, in capitals; an empty one is not set."""
 
     model_config = SettingsConfigDict(

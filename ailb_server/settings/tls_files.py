@@ -51,6 +51,17 @@ def own_caller(settings: Settings) -> CallerFiles | None:
     )
 
 
+def nlb_caller(settings: Settings) -> CallerFiles | None:
+    """For calls of MarchProxy's load balancer; None if it speaks no TLS."""
+    if not settings.nlb_tls:
+        return None
+    return CallerFiles(
+        ca=_named("NLB_TLS_CA_FILE", settings.nlb_tls_ca_file),
+        certificate=_named("NLB_TLS_CERT_FILE", settings.nlb_tls_cert_file),
+        key=_named("NLB_TLS_KEY_FILE", settings.nlb_tls_key_file),
+    )
+
+
 def _files(
     certificate: NamedFile | None, key: NamedFile | None, client_ca: NamedFile | None
 ) -> TlsFiles | None:

@@ -75,7 +75,7 @@ class InstanceMetrics:
         )
         self.loop_lag = Histogram(lag, LAG_SECONDS, registry).labels()
         self._watch_vitals(vitals)
-        self.set_weight(FULL_WEIGHT)
+        self.follow_weight(lambda: FULL_WEIGHT)
 
     def watch(self, name: str, read: Callable[[], Readings]) -> None:
         """Values by labels, for a metric of that name. Raises KeyError for an unknown one."""
@@ -87,9 +87,14 @@ class InstanceMetrics:
         """The value of a metric without labels."""
         self.watch(name, lambda: [((), read())])
 
-    def set_weight(self, weight: int) -> None:
+    def follow_weight(self, read: Callable[[], int]) -> None:
         """See `ailb_traffic_weight`."""
-        self.watch_one("ailb_traffic_weight", lambda: weight)
+        self._weight = read
+        self.watch_one("ailb_traffic_weight", read)
+
+    def weight(self) -> int:
+        """What this instance asks of its load balancer now, 0 to 100."""
+        return self._weight()
 
     def _watch_vitals(self, vitals: Vitals) -> None:
         traffic = vitals.traffic

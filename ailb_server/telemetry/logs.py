@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,11 +25,12 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 class JsonFormatter(logging.Formatter):
     """One object a line: time (RFC 3339, UTC), level, logger, message, request_id, trace_id, error,
-    the record's own `fields`, and those of every line."""
+    the record's own `fields`, and those of every line; `live` are asked for each."""
 
     def __init__(self, fields: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self._fields = dict(fields or {})
+        self.live: dict[str, Callable[[], object]] = {}
 
     @override
     def format(self, record: logging.LogRecord) -> str:
@@ -43,6 +44,7 @@ class JsonFormatter(logging.Formatter):
             "error": record.exc_text or self._formatted(record),
             **_fields(record),
             **self._fields,
+            **{name: read() for name, read in self.live.items()},
         }
         told = {name: value for name, value in line.items() if value not in ("", None)}
         return orjson.dumps(told, default=str).decode()
@@ -93,7 +95,7 @@ class OfRequest(logging.Filter):
 
 @dataclass(frozen=True, slots=True)
 class Logging:
-    """How lines are written now; for metrics."""
+    """How lines are written now."""
 
     output: LogOutput
     flood: FloodGate
@@ -101,6 +103,17 @@ class Logging:
     def lost(self) -> list[tuple[tuple[str, ...], float]]:
         """Lines that nobody will read, by why."""
         return [(("full",), self.output.lost), (("repeated",), self.flood.repeated)]
+
+    def follow(self, name: str, read: Callable[[], object]) -> None:
+        """Puts what it is then in every line of JSON; asked by the thread that writes."""
+        if isinstance(self.output.formatter, JsonFormatter):
+            self.output.formatter.live = {**self.output.formatter.live, name: read}
+
+    def unfollow(self, name: str) -> None:
+        """Leaves it out from now on."""
+        if isinstance(self.output.formatter, JsonFormatter):
+            live = self.output.formatter.live
+            self.output.formatter.live = {n: read for n, read in live.items() if n != name}
 
 
 def configure(

@@ -5,7 +5,7 @@ collector that is away costs spans, never time or memory.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from opentelemetry.context import Context
@@ -22,6 +22,7 @@ from typing_extensions import override
 
 from ailb_server.telemetry.tracing import CANCELLED, Kind, Span, Value
 
+WEIGHT = "ailb.traffic_weight"
 MAX_QUEUE = 2048
 _BATCH = 512
 _EVERY_MS = 2000
@@ -46,9 +47,16 @@ class Collector:
 
 
 class OtelTracing:
-    """Fits `telemetry.tracing.Tracer`."""
+    """Fits `telemetry.tracing.Tracer`. `weight` is what the instance asks of its load balancer: a
+    resource cannot change, so that the first span of each trace tells it."""
 
-    def __init__(self, collector: Collector, exporter: SpanExporter | None = None) -> None:
+    def __init__(
+        self,
+        collector: Collector,
+        exporter: SpanExporter | None = None,
+        weight: Callable[[], int] | None = None,
+    ) -> None:
+        self._weight = weight
         self._sending = _Sending(exporter or _exporter(collector.endpoint))
         self._provider = TracerProvider(
             sampler=ParentBasedTraceIdRatio(collector.share),
@@ -62,7 +70,9 @@ class OtelTracing:
     def serve(self, name: str, headers: Mapping[str, str]) -> Span:
         """See `Tracer`."""
         parent = self._propagator.extract(headers, Context())
-        return _OtelSpan(self._tracer, self._tracer.start_span(name, parent, SpanKind.SERVER))
+        told = None if self._weight is None else {WEIGHT: self._weight()}
+        span = self._tracer.start_span(name, parent, SpanKind.SERVER, told)
+        return _OtelSpan(self._tracer, span)
 
     def lost(self) -> int:
         """Spans that did not reach the collector."""

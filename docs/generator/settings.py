@@ -21,6 +21,7 @@ _SECTIONS = {
     "host": "Addresses, names, logs",
     "require_api_key": "Callers and their keys",
     "tls_cert_file": "TLS, browsers, load balancers, signatures",
+    "nlb_address": "MarchProxy's load balancer",
     "limit_burst_s": "Limits and budgets",
     "openai_api_key": "Providers",
     "routing_strategy": "Routing and time limits",
