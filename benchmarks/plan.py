@@ -24,6 +24,8 @@ OPEN_CONNECTIONS = 128
 _OVERHEAD_S = 10.0
 _TARGET_OVERHEAD_S = 1.5
 _STARTS_OVERHEAD_S = 12.0
+# The first requests of each kind, whose figures nobody wants.
+WARM_UP_S = 0.5
 # Connecting, and the tail of the requests in flight.
 _CELL_OVERHEAD_S = 0.1
 _WARM_SHARE = 0.15
@@ -31,7 +33,7 @@ _MAX_WARM_S = 0.3
 _MIN_WINDOW_S = 0.1
 # Streams come in waves: the window must hold some whole ones.
 _PACED_WARM_S = 0.5
-_PACED_WINDOWS = 1.5
+_PACED_WINDOWS = 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,9 @@ class Plan:
 
     def _overhead_s(self) -> float:
         starts = _STARTS_OVERHEAD_S if self.starts else 0.0
-        return _OVERHEAD_S + _TARGET_OVERHEAD_S * len(self.targets) + starts
+        kinds = {(cell.workload.name, cell.target) for cell in self.cells()}
+        warming = (WARM_UP_S + _CELL_OVERHEAD_S) * len(kinds)
+        return _OVERHEAD_S + _TARGET_OVERHEAD_S * len(self.targets) + starts + warming
 
 
 def measured(workload: Workload, target: Target) -> bool:

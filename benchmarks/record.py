@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import statistics
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -103,7 +104,7 @@ def record(plan: Plan, result: Result, command: str) -> Record:
         repetitions=plan.repetitions,
         complete=result.complete,
         foreign_cpu=sum(sample.foreign_cpu for sample in samples) / count,
-        yardstick_ms=sum(sample.yardstick_ms for sample in samples) / count,
+        yardstick_ms=statistics.median([sample.yardstick_ms for sample in samples] or [0.0]),
         surroundings=result.surroundings,
         rows=[_row(row) for row in rows(result)],
         comparisons=[

@@ -10,14 +10,13 @@ from typing import TypeAlias
 
 from benchmarks.load import Order, Outcome, without_identity
 from benchmarks.machine import busy_seconds, cpu_seconds, yardstick_ms
-from benchmarks.plan import GATEWAYS, MAX_REQUESTS, Cell, Plan, Target
+from benchmarks.plan import GATEWAYS, MAX_REQUESTS, WARM_UP_S, Cell, Plan, Target
 from benchmarks.programs import RunError, post
 from benchmarks.rig import Memory, Rig, Served, Starter
 from benchmarks.starts import Starts, starts
 from benchmarks.workloads import Workload
 
 _IDLE_S = 1.0
-_WARM_UP_S = 0.5
 _WARM_UP_CONCURRENCY = 16
 # Beyond the least that an answer takes.
 _TAIL_S = 5.0
@@ -35,8 +34,8 @@ class Surroundings:
 
     `up_s`: from `ailb up` in an empty data directory to the first chat answered. `cpus`: those
     of the gateways and of the rig, or None if nothing was pinned. `idle_cpu`: AILB's share of a CPU
-    without requests, server and Envoy together. Memory is of each target, before and after the
-    load.
+    without requests, server and Envoy together. Memory is of each target, before all load (a chat
+    and an import apart) and after it.
     """
 
     up_s: float
@@ -106,9 +105,9 @@ def run(plan: Plan, progress: Progress, litellm: str | None = None) -> Result:
         found = starts(starter.upstream_port, directory / "serve") if plan.starts else None
         collection = any(workload.name == "rag" for workload in plan.workloads)
         rig = starter.rig(bare, plan.targets, collection=collection)
+        idle, memory = _idle_cpu(rig), _memory(rig)
         expected = _expected(rig, plan)
         _warm_up(rig, plan, expected)
-        idle, memory = _idle_cpu(rig), _memory(rig)
         samples = list(_samples(rig, plan, expected, progress, deadline))
         complete = len(samples) == plan.repetitions * len(plan.cells())
         surroundings = Surroundings(rig.up_s, found, rig.cpus, idle, memory, _memory(rig))
@@ -139,7 +138,7 @@ def _warm_up(rig: Rig, plan: Plan, expected: Expected) -> None:
         if workload.pace_ms or target == "upstream":
             continue
         cell = Cell(workload, _WARM_UP_CONCURRENCY, target)
-        _measure(rig, _order(rig, cell, (0.0, _WARM_UP_S), expected, 0.0))
+        _measure(rig, _order(rig, cell, (0.0, WARM_UP_S), expected, 0.0))
 
 
 def _samples(
