@@ -11,8 +11,16 @@ from benchmarks.programs import Command, Program
 
 # That of `ailb up`.
 _THREADS = 2
-_HTTP = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-_TYPE = "type.googleapis.com"
+_EXTENSIONS = "type.googleapis.com/envoy.extensions.filters"
+_ROUTE = {"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "0s"}}
+_ROUTER = {"@type": f"{_EXTENSIONS}.http.router.v3.Router"}
+_MANAGER = {
+    "@type": f"{_EXTENSIONS}.network.http_connection_manager.v3.HttpConnectionManager",
+    "stat_prefix": "plain",
+    "stream_idle_timeout": "0s",
+    "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [_ROUTE]}]},
+    "http_filters": [{"name": "router", "typed_config": _ROUTER}],
+}
 
 
 def edge(port: int, server_port: int, directory: Path) -> Program:
@@ -30,45 +38,11 @@ def edge(port: int, server_port: int, directory: Path) -> Program:
 
 def plain(port: int, upstream_port: int, directory: Path) -> Program:
     """The least that Envoy can be told: what comes goes on to the upstream."""
-    manager = {
-        "@type": f"{_TYPE}/{_HTTP}",
-        "stat_prefix": "plain",
-        "stream_idle_timeout": "0s",
-        "route_config": {
-            "virtual_hosts": [
-                {
-                    "name": "all",
-                    "domains": ["*"],
-                    "routes": [
-                        {
-                            "match": {"prefix": "/"},
-                            "route": {"cluster": "upstream", "timeout": "0s"},
-                        }
-                    ],
-                }
-            ]
-        },
-        "http_filters": [
-            {
-                "name": "router",
-                "typed_config": {
-                    "@type": f"{_TYPE}/envoy.extensions.filters.http.router.v3.Router"
-                },
-            }
-        ],
-    }
-    listener = {
-        "address": _address(port),
-        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
-    }
+    filters = [{"name": "http", "typed_config": _MANAGER}]
+    listener = {"address": _address(port), "filter_chains": [{"filters": filters}]}
     endpoint = {"endpoint": {"address": _address(upstream_port)}}
-    cluster = {
-        "name": "upstream",
-        "load_assignment": {
-            "cluster_name": "upstream",
-            "endpoints": [{"lb_endpoints": [endpoint]}],
-        },
-    }
+    endpoints = {"cluster_name": "upstream", "endpoints": [{"lb_endpoints": [endpoint]}]}
+    cluster = {"name": "upstream", "load_assignment": endpoints}
     resources = {"listeners": [listener], "clusters": [cluster]}
     return _started(yaml.safe_dump({"static_resources": resources}), directory)
 

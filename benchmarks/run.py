@@ -104,7 +104,8 @@ def run(plan: Plan, progress: Progress, litellm: str | None = None) -> Result:
         bare = starter.bare()
         found = starts(starter.upstream_port, directory / "serve") if plan.starts else None
         collection = any(workload.name == "rag" for workload in plan.workloads)
-        rig = starter.rig(bare, plan.targets, collection=collection)
+        asked = tuple(dict.fromkeys(cell.target for cell in plan.cells()))
+        rig = starter.rig(bare, asked, collection=collection)
         idle, memory = _idle_cpu(rig), _memory(rig)
         expected = _expected(rig, plan)
         _warm_up(rig, plan, expected)
