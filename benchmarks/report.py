@@ -122,7 +122,9 @@ def surroundings(found: Surroundings) -> str:
     for target, memory in found.memory_idle.items():
         after = _memory(found.memory_end[target])
         lines.append(f"  Resident  {target}: {_memory(memory)} before, {after} after")
-    return "\n".join([*lines, f"  Idle      {found.idle_cpu:.1%} of a CPU"])
+    if found.up_s:
+        lines.append(f"  Idle      {found.idle_cpu:.1%} of a CPU")
+    return "\n".join(lines)
 
 
 def _row(cell: Cell, outcomes: Sequence[Outcome]) -> Row:
