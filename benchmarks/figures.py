@@ -17,6 +17,7 @@ class Latency:
 
     count: int
     p50: float
+    p95: float
     p99: float
     highest: float
     slow: int
@@ -49,6 +50,7 @@ def latency(samples_ns: Sequence[int]) -> Latency | None:
     return Latency(
         count=len(ordered),
         p50=percentile(ordered, 0.5),
+        p95=percentile(ordered, 0.95),
         p99=percentile(ordered, 0.99),
         highest=ordered[-1],
         slow=sum(ms > SLOW_MS for ms in ordered),
@@ -60,3 +62,14 @@ def typical(values: Sequence[float]) -> Typical | None:
     if not values:
         return None
     return Typical(statistics.median(values), min(values), max(values))
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """By least squares, how much y grows with each unit of x; 0 if all x are the same."""
+    if not points:
+        return 0.0
+    mean_x = statistics.fmean(x for x, _ in points)
+    mean_y = statistics.fmean(y for _, y in points)
+    square = sum((x - mean_x) ** 2 for x, _ in points)
+    product = sum((x - mean_x) * (y - mean_y) for x, y in points)
+    return product / square if square else 0.0

@@ -6,26 +6,26 @@ next request is on its way.
 
 import asyncio
 import gc
-import socket
+import itertools
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import cast
 
 import uvloop
 from pydantic import TypeAdapter
-from typing_extensions import override
 
+from benchmarks.arrivals import Arrivals
+from benchmarks.connection import Connection
 from benchmarks.figures import latency
-from benchmarks.http_answer import Answer, AnswerError
+from benchmarks.http_answer import Answer
 from benchmarks.load import Order, Outcome, http_request, without_identity
 from benchmarks.machine import cpu_seconds
 
 _CONNECT_S = 5.0
-# How long requests in flight may take once the window is over.
-_TAIL_S = 5.0
 _OK = 200
+_COMPLETE = b'"finish_reason":"stop"'
 
 
 class Load:
@@ -33,13 +33,18 @@ class Load:
 
     def __init__(self, order: Order) -> None:
         self.order = order
-        self.request = http_request(order.port, order.body.encode())
+        bodies = order.bodies or [order.body]
+        requests = [http_request(order.port, body.encode(), order.key) for body in bodies]
+        self.requests: Iterator[bytes] = itertools.cycle(requests)
         self.running = True
         self.recording = False
         self.latencies: list[int] = []
         self.first_bytes: list[int] = []
+        self.gaps: list[int] = []
+        self.chunks = 0
         self.errors: Counter[str] = Counter()
-        self._expected = order.expected.encode()
+        self._expected = None if order.expected is None else order.expected.encode()
+        self._arrivals = Arrivals(order.rate, lambda: self.running) if order.rate else None
         self._enough = asyncio.Event()
         self._idle = asyncio.Event()
         self._in_flight = 0
@@ -47,8 +52,7 @@ class Load:
     async def run(self) -> Outcome:
         """Connects, warms up, measures, waits for what is in flight."""
         connections = await self._connect()
-        for connection in connections:
-            connection.send()
+        sending = asyncio.ensure_future(self._begin(connections))
         await asyncio.sleep(self.order.warm_s)
         started, before = time.perf_counter(), self._cpu()
         self.recording = True
@@ -56,6 +60,7 @@ class Load:
             await asyncio.wait_for(self._enough.wait(), self.order.window_s)
         self.recording = self.running = False
         ended, after = time.perf_counter(), self._cpu()
+        await sending
         await self._until_idle()
         for connection in connections:
             connection.close()
@@ -66,6 +71,8 @@ class Load:
             latency=latency(self.latencies),
             first_byte=latency(self.first_bytes) if self.order.stream else None,
             cpu_s={name: after[name] - before[name] for name in before},
+            chunks=self.chunks,
+            gap=latency(self.gaps),
         )
 
     def sent(self) -> None:
@@ -73,7 +80,7 @@ class Load:
         self._in_flight += 1
 
     def answered(self, latency_ns: int, first_byte_ns: int) -> None:
-        """An answer is complete; the next request may be sent."""
+        """An answer is complete."""
         if self.recording:
             self.latencies.append(latency_ns)
             self.first_bytes.append(first_byte_ns)
@@ -81,10 +88,20 @@ class Load:
                 self._enough.set()
         self._over()
 
+    def free(self, connection: Connection) -> None:
+        """The connection may send again."""
+        if self._arrivals is not None:
+            self._arrivals.free(connection)
+        elif self.running:
+            connection.send()
+
     def check(self, answer: Answer) -> None:
         """Every answer must be the whole and right one."""
         if answer.status != _OK:
             self.errors[f"status {answer.status}"] += 1
+        elif self._expected is None:
+            if _COMPLETE not in answer.body():
+                self.errors["not complete"] += 1
         elif without_identity(answer.body()) != self._expected:
             self.errors["wrong body"] += 1
 
@@ -93,7 +110,22 @@ class Load:
         self.errors[why] += 1
         self._over()
 
-    async def _connect(self) -> "list[Connection]":
+    async def _begin(self, connections: list[Connection]) -> None:
+        """All at once; those of paced streams spread, as callers would come; or as they arrive."""
+        if self._arrivals is not None:
+            await self._arrivals.run(connections)
+            if self._arrivals.waiting:
+                self.errors["not sent"] += self._arrivals.waiting
+            return
+        pause = self.order.warm_s / len(connections) if self.order.paced else 0.0
+        for connection in connections:
+            if not self.running:
+                return
+            connection.send()
+            if pause:
+                await asyncio.sleep(pause)
+
+    async def _connect(self) -> list[Connection]:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(_CONNECT_S):
             opened = [
@@ -106,7 +138,7 @@ class Load:
         if self._in_flight == 0:
             return
         try:
-            await asyncio.wait_for(self._idle.wait(), _TAIL_S)
+            await asyncio.wait_for(self._idle.wait(), self.order.tail_s)
         except TimeoutError:
             self.errors["unanswered"] += self._in_flight
 
@@ -117,62 +149,6 @@ class Load:
 
     def _cpu(self) -> dict[str, float]:
         return {name: cpu_seconds(pid) for name, pid in self.order.pids.items()}
-
-
-class Connection(asyncio.Protocol):
-    """One keep-alive connection with at most one request in flight."""
-
-    def __init__(self, load: Load) -> None:
-        self._load = load
-        self._answer = Answer()
-        self._sent_ns = 0
-        self._first_ns = 0
-        self._waiting = False
-        self._closing = False
-
-    @override
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        connected: socket.socket = transport.get_extra_info("socket")
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def send(self) -> None:
-        """Sends the next request."""
-        self._answer = Answer()
-        self._first_ns = 0
-        self._waiting = True
-        self._load.sent()
-        self._sent_ns = time.perf_counter_ns()
-        self._transport.write(self._load.request)
-
-    def close(self) -> None:
-        """Closes the connection; no error."""
-        self._closing = True
-        self._transport.abort()
-
-    @override
-    def data_received(self, data: bytes) -> None:
-        now = time.perf_counter_ns()
-        answer = self._answer
-        try:
-            complete = answer.feed(data)
-        except AnswerError as error:
-            self._load.failed(str(error))
-            self.close()
-            return
-        if not self._first_ns and answer.begun:
-            self._first_ns = now
-        if complete:
-            self._waiting = False
-            self._load.answered(now - self._sent_ns, self._first_ns - self._sent_ns)
-            if self._load.running:
-                self.send()
-            self._load.check(answer)
-
-    @override
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._waiting and not self._closing:
-            self._load.failed("connection closed")
 
 
 def main() -> None:

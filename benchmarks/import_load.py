@@ -19,9 +19,10 @@ from pathlib import Path
 from benchmarks.import_traffic import Importer, at_rest, until
 from benchmarks.load import Order, Outcome, without_identity
 from benchmarks.machine import busy_seconds, cpu_model
-from benchmarks.plan import MAX_REQUESTS, workloads
+from benchmarks.plan import MAX_REQUESTS
 from benchmarks.programs import Generator, Program, RunError, ailb, free_ports, post, upstream
 from benchmarks.stopping import StoppedError, stoppable, undisturbed
+from benchmarks.workloads import workloads
 from tests.support.embedding import model_at
 
 _WARM_S = 0.3

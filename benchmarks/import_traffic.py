@@ -1,7 +1,5 @@
 """Imports that run while chats are measured: what they send, and how far they are."""
 
-import http.client
-import json
 import random
 import time
 from collections.abc import Callable
@@ -9,6 +7,7 @@ from typing import Any
 
 from benchmarks.machine import Process, cpu_seconds
 from benchmarks.programs import RunError
+from benchmarks.rest import call
 
 # Longer than any window lasts, at some hundred passages a second.
 _DOCUMENTS = 600
@@ -31,17 +30,7 @@ class Importer:
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """The answer's JSON. Raises RunError if it is no 200."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
-        try:
-            content = None if body is None else json.dumps(body).encode()
-            connection.request(method, path, content, {"content-type": "application/json"})
-            answer = connection.getresponse()
-            text = answer.read()
-        finally:
-            connection.close()
-        if answer.status != http.client.OK:
-            raise RunError(f"{method} {path}: {answer.status}: {text[:300]!r}")
-        return json.loads(text)
+        return call(self._port, method, path, body)
 
     def fill(self, name: str, documents: int) -> None:
         """A collection, imported to its end."""

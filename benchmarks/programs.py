@@ -21,14 +21,15 @@ from benchmarks.load import Order, Outcome
 from benchmarks.machine import Process, descendants, lives
 from benchmarks.stopping import undisturbed
 
-_REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[1]
+_INHERITED = ("PATH", "PYTHONPATH", "HOME", "LANG", "TMPDIR")
 _START_S = 60.0
 _STOP_S = 20.0
 _POLL_S = 0.01
 _OK = 200
 _LOG_LINES = 15
-# Connecting, and the tail of the requests in flight, twice over.
-_ORDER_SPARE_S = 20.0
+# Connecting, and more than the tail of the requests in flight.
+_ORDER_SPARE_S = 15.0
 
 
 class RunError(Exception):
@@ -37,13 +38,14 @@ class RunError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program: Python with these arguments, in a directory, with nothing else in its environment
-    than `environment` and what a program needs to run at all."""
+    """A program: Python, or `program`, with these arguments, in a directory, with nothing else in
+    its environment than `environment` and what a program needs to run at all."""
 
     name: str
     arguments: Sequence[str]
     directory: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    program: str = sys.executable
 
 
 class Program:
@@ -53,12 +55,10 @@ class Program:
         self.name = command.name
         self._log = log
         self._family: set[Process] = set()
-        inherited = {
-            k: os.environ[k] for k in ("PATH", "HOME", "LANG", "TMPDIR") if k in os.environ
-        }
+        inherited = {k: os.environ[k] for k in _INHERITED if k in os.environ}
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *command.arguments],
+                [command.program, *command.arguments],
                 cwd=command.directory,
                 env={**inherited, **command.environment},
                 stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
@@ -123,7 +123,7 @@ class Generator(Program):
 
     def __init__(self, log: Path) -> None:
         arguments = ["-m", "benchmarks.generator"]
-        super().__init__(Command("the load generator", arguments, _REPOSITORY), log, piped=True)
+        super().__init__(Command("the load generator", arguments, REPOSITORY), log, piped=True)
         self._orders, self._outcomes = TypeAdapter(Order), TypeAdapter(Outcome)
 
     def measure(self, order: Order) -> Outcome:
@@ -135,7 +135,7 @@ class Generator(Program):
         with suppress(BrokenPipeError):
             pipe_in.write(self._orders.dump_json(order) + b"\n")
             pipe_in.flush()
-        limit = order.warm_s + order.window_s + _ORDER_SPARE_S
+        limit = order.warm_s + order.window_s + order.tail_s + _ORDER_SPARE_S
         readable, _, _ = select.select([pipe_out], [], [], limit)
         line = pipe_out.readline() if readable else b""
         if not line:
@@ -171,13 +171,12 @@ def ailb(
     return Program(Command("AILB", arguments, directory, environment), directory / "ailb.log")
 
 
-def post(port: int, body: str) -> bytes | None:
+def post(port: int, body: str, key: str = "sk-benchmark") -> bytes | None:
     """The body of a chat's answer; None if there is no server or it does not answer with 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
     try:
-        connection.request(
-            "POST", "/v1/chat/completions", body.encode(), {"content-type": "application/json"}
-        )
+        connection.request("POST", "/v1/chat/completions", body.encode(), headers)
         answer = connection.getresponse()
         return answer.read() if answer.status == _OK else None
     except (OSError, http.client.HTTPException):

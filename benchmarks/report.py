@@ -1,62 +1,74 @@
-"""A run's result as text for people and as JSON."""
+"""A run's result as text for people."""
 
-import json
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
-from typing import TypeAlias
 
+from benchmarks.comparison import FLOOR, Pick, answers, comparisons, cpu_ms
 from benchmarks.figures import SLOW_MS, Latency, Typical, typical
 from benchmarks.load import Outcome
 from benchmarks.machine import cpu_model
 from benchmarks.plan import Cell, Plan
-from benchmarks.run import Memory, Result, Sample
+from benchmarks.rig import Memory
+from benchmarks.run import Result, Sample, Surroundings
+from benchmarks.workloads import Workload
 
 # Above this, other processes have moved the latencies much and the CPU times somewhat.
 _NOISY_CPUS = 0.1
 _MB = 1024 * 1024
-
-_Pick: TypeAlias = Callable[[Outcome], float | None]
+_NARROW, _WIDE = 9, 15
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One figure of a cell: its heading, its unit's decimals, where an outcome has it."""
+    """One figure of a cell: its heading, its unit's decimals, where an outcome has it.
+
+    `spread`: shown with how far the repetitions lie apart. `of`: the workloads that have it.
+    """
 
     heading: str
     decimals: int
-    pick: _Pick
+    pick: Pick
+    spread: bool = False
+    of: Callable[[Workload], bool] = lambda _workload: True
 
 
-def _of(pick: Callable[[Latency], float], *, first_byte: bool = False) -> _Pick:
-    def value(outcome: Outcome) -> float | None:
-        found = outcome.first_byte if first_byte else outcome.latency
+def _of(pick: Callable[[Latency], float], kind: str = "latency") -> Pick:
+    def value(_cell: Cell, outcome: Outcome) -> float | None:
+        kinds = {"latency": outcome.latency, "first": outcome.first_byte, "gap": outcome.gap}
+        found = kinds[kind]
         return pick(found) if found else None
 
     return value
 
 
-def _cpu_ms(name: str) -> _Pick:
-    def value(outcome: Outcome) -> float | None:
-        return outcome.cpu_s[name] * 1000 / outcome.done if outcome.done else None
-
-    return value
+def _chunk_us(cell: Cell, outcome: Outcome) -> float | None:
+    used = outcome.cpu_s.get("server")
+    return None if used is None or not outcome.chunks else used * 1e6 / outcome.chunks
 
 
-_COLUMNS = (
-    Column("RPS", 0, lambda outcome: outcome.done / outcome.window_s),
+def _streams(workload: Workload) -> bool:
+    return workload.stream
+
+
+def _paced(workload: Workload) -> bool:
+    return workload.pace_ms > 0
+
+
+COLUMNS = (
+    Column("RPS", 0, lambda cell, found: answers(cell, found) / found.window_s, spread=True),
     Column("p50 ms", 2, _of(lambda latency: latency.p50)),
+    Column("p95 ms", 2, _of(lambda latency: latency.p95)),
     Column("p99 ms", 2, _of(lambda latency: latency.p99)),
-    Column("first byte p50", 2, _of(lambda latency: latency.p50, first_byte=True)),
-    Column("first byte p99", 2, _of(lambda latency: latency.p99, first_byte=True)),
-    Column("server CPU ms", 3, _cpu_ms("server")),
-    Column("Envoy CPU ms", 3, _cpu_ms("envoy")),
+    Column("TTFT p50", 2, _of(lambda latency: latency.p50, "first"), of=_streams),
+    Column("TTFT p99", 2, _of(lambda latency: latency.p99, "first"), of=_streams),
+    Column("gap p99", 2, _of(lambda latency: latency.p99, "gap"), of=_paced),
+    Column("server CPU ms", 3, cpu_ms("server"), spread=True),
+    Column("Envoy CPU ms", 3, cpu_ms("envoy"), spread=True),
+    Column("µs/chunk", 1, _chunk_us, of=_streams),
 )
-_GATEWAY_ONLY = ("server CPU ms", "Envoy CPU ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,30 +97,34 @@ def errors(result: Result) -> int:
 
 def text(plan: Plan, result: Result) -> str:
     """Everything, readable on a terminal of 150 columns."""
-    parts = [_heading(), _surroundings(result), *_tables(plan, rows(result))]
-    return "\n".join([*parts, *_verdicts(plan, result)])
+    parts = [_heading(), surroundings(result.surroundings), *_tables(plan, rows(result))]
+    return "\n".join([*parts, *_compared(result), *_verdicts(plan, result)])
 
 
-def document(plan: Plan, result: Result) -> str:
-    """Everything as JSON, each repetition too. Latencies in ms, CPU in ms per request."""
-    value = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": _machine(),
-        "plan": asdict(plan),
-        "complete": result.complete,
-        "surroundings": asdict(result.surroundings),
-        "rows": [_named(row.cell) | _row_values(row) for row in rows(result)],
-        "samples": [_sample_values(sample) for sample in result.samples],
-    }
-    return json.dumps(value, indent=1) + "\n"
-
-
-def write(directory: Path, document_text: str) -> Path:
-    """Writes the document under the time's name."""
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"chat-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
-    path.write_text(document_text, encoding="utf-8")
-    return path
+def surroundings(found: Surroundings) -> str:
+    """What was measured beside the cells."""
+    pinned = (
+        f"servers and Envoys on CPU {found.cpus[0]}, upstream and generator on CPU {found.cpus[1]}"
+        if found.cpus
+        else "nothing: there is only one CPU, so latencies hold the rig's own work too"
+    )
+    lines = [f"  Pinned    {pinned}"]
+    if found.up_s:
+        lines.append(
+            f"  Start     {found.up_s:.2f} s from `ailb up`, no data yet, to the first chat"
+        )
+    if found.starts:
+        lines.append(
+            f"  Ready     {found.starts.ready_s:.2f} s from `ailb serve`, with a running Postgres"
+            f" ({found.starts.first_s:.2f} s if the database is empty),"
+            f" {found.starts.resident / _MB:.0f} MB"
+        )
+    for target, memory in found.memory_idle.items():
+        after = _memory(found.memory_end[target])
+        lines.append(f"  Resident  {target}: {_memory(memory)} before, {after} after")
+    if found.up_s:
+        lines.append(f"  Idle      {found.idle_cpu:.1%} of a CPU")
+    return "\n".join(lines)
 
 
 def _row(cell: Cell, outcomes: Sequence[Outcome]) -> Row:
@@ -116,7 +132,8 @@ def _row(cell: Cell, outcomes: Sequence[Outcome]) -> Row:
     for outcome in outcomes:
         for kind, count in outcome.errors.items():
             failures[kind] = failures.get(kind, 0) + count
-    picked = {c.heading: [c.pick(outcome) for outcome in outcomes] for c in _COLUMNS}
+    columns = (column for column in COLUMNS if column.of(cell.workload))
+    picked = {c.heading: [c.pick(cell, outcome) for outcome in outcomes] for c in columns}
     return Row(
         cell,
         sum(outcome.done for outcome in outcomes),
@@ -127,81 +144,73 @@ def _row(cell: Cell, outcomes: Sequence[Outcome]) -> Row:
 
 
 def _heading() -> str:
-    machine = _machine()
     version = metadata.version("ailb-server")
     return (
-        f"AILB {version}, chat benchmark. {machine['cpus']} CPUs ({machine['model']}),"
-        f" Linux {machine['kernel']}, Python {machine['python']}"
-    )
-
-
-def _machine() -> dict[str, str | int]:
-    return {
-        "cpus": os.cpu_count() or 0,
-        "model": cpu_model(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-    }
-
-
-def _surroundings(result: Result) -> str:
-    found = result.surroundings
-    pinned = (
-        f"server and Envoy on CPU {found.cpus[0]}, upstream and generator on CPU {found.cpus[1]}"
-        if found.cpus
-        else "nothing: there is only one CPU, so latencies hold the rig's own work too"
-    )
-    return (
-        f"  Pinned    {pinned}\n"
-        f"  Start     {found.start_s:.2f} s from `ailb up`, no data yet, to the first chat\n"
-        f"  Resident  {_memory(found.memory_idle)} before, {_memory(found.memory_end)} after\n"
-        f"  Idle      {found.idle_cpu:.1%} of a CPU"
+        f"AILB {version}, chat benchmark. {os.cpu_count()} CPUs ({cpu_model()}),"
+        f" Linux {platform.release()}, Python {platform.python_version()}"
     )
 
 
 def _memory(memory: Memory) -> str:
-    return f"server {memory.server / _MB:.0f} MB, Envoy {memory.envoy / _MB:.0f} MB"
+    parts = (("server", memory.server), ("Envoy", memory.envoy))
+    return ", ".join(f"{name} {size / _MB:.0f} MB" for name, size in parts if size)
 
 
 def _tables(plan: Plan, table: Sequence[Row]) -> Iterator[str]:
     for workload in plan.workloads:
-        kept = [c for c in _COLUMNS if workload.stream or not c.heading.startswith("first byte")]
+        kept = [column for column in COLUMNS if column.of(workload)]
         yield f"\n{workload.name}: {workload.title}"
-        yield _line(["c", "to", "done", "errors", *(column.heading for column in kept)])
+        yield _line(["c", "to", "done", "errors"], [(column.heading, column) for column in kept])
         for row in table:
             if row.cell.workload is workload:
-                yield _line([*_counts(row), *(_figure(row, column) for column in kept)])
+                yield _line(_counts(row), [(_figure(row, column), column) for column in kept])
 
 
 def _counts(row: Row) -> list[str]:
     failed = sum(row.errors.values())
-    return [str(row.cell.concurrency), row.cell.target, f"{row.done:,}", str(failed)]
+    return [row.cell.load, row.cell.target, f"{row.done:,}", str(failed)]
 
 
 def _figure(row: Row, column: Column) -> str:
     value = row.figures[column.heading]
-    if value is None or (row.cell.target != "AILB" and column.heading in _GATEWAY_ONLY):
+    if value is None:
         return "-"
-    return f"{value.median:,.{column.decimals}f} ±{value.spread:.0%}"
+    spread = f" ±{value.spread:.0%}" if column.spread else ""
+    return f"{value.median:,.{column.decimals}f}{spread}"
 
 
-def _line(values: Sequence[str]) -> str:
-    c, target, *rest = values
-    return f"{c:>4}  {target:<9}" + "".join(
-        f"{value:>{8 if index < 2 else 16}}"  # noqa: PLR2004 - the counts are narrow
-        for index, value in enumerate(rest)
+def _line(counts: Sequence[str], figures: Sequence[tuple[str, Column]]) -> str:
+    load, target, done, failed = counts
+    return f"{load:>4}  {target:<10}{done:>8}{failed:>7}" + "".join(
+        f"{value:>{_WIDE if column.spread else _NARROW}}" for value, column in figures
     )
 
 
+def _compared(result: Result) -> Iterator[str]:
+    found = comparisons(result.samples)
+    if found:
+        yield f"\nIn pairs: AILB's server CPU by the {FLOOR}'s, its first byte less the upstream's"
+    for each in found:
+        # Beyond one connection a first byte waits for its turn, which is no delay of ours.
+        if each.kind.startswith("TTFT") and each.cell.load != "1":
+            continue
+        where = f"{each.cell.workload.name} c={each.cell.load} {each.cell.target}"
+        value = f"{each.value.median:7.2f}  ({each.value.low:.2f} to {each.value.high:.2f})"
+        yield f"  {where:<28}{each.kind:<22}{value}"
+
+
 def _verdicts(plan: Plan, result: Result) -> Iterator[str]:
-    yield "\nMedians of repetitions; ± is half of their range. CPU ms are per request."
-    yield from (_steps(row) for row in rows(result) if row.cell.concurrency == 1)
+    yield "\nMedians of repetitions; ± is half of their range. CPU ms are for each answer."
+    for row in rows(result):
+        # What waits for Postgres is not told from a socket that waits.
+        if row.cell.load == "1" and not row.cell.workload.context:
+            yield _steps(row)
     yield from _circumstances(result.samples)
     if not result.complete:
         yield f"INCOMPLETE: the time of {plan.budget_s:g} s was over."
     for row in rows(result):
         if row.errors:
-            where = f"{row.cell.workload.name} c={row.cell.concurrency} {row.cell.target}"
+            where = f"{row.cell.workload.name} c={row.cell.load} {row.cell.target}"
             yield f"ERRORS: {where}: {row.errors}"
 
 
@@ -229,24 +238,3 @@ def _steps(row: Row) -> str:
         f"p99 at c=1, {name}: {p99.median:.2f} ms, {slow} of {row.done:,} samples over"
         f" {SLOW_MS:.0f} ms: {verdict} (Nagle, delayed ACK)"
     )
-
-
-def _named(cell: Cell) -> dict[str, object]:
-    return {
-        "workload": cell.workload.name,
-        "concurrency": cell.concurrency,
-        "target": cell.target,
-    }
-
-
-def _row_values(row: Row) -> dict[str, object]:
-    figures = {heading: asdict(value) for heading, value in row.figures.items() if value}
-    return {"done": row.done, "slow": row.slow, "errors": row.errors, "figures": figures}
-
-
-def _sample_values(sample: Sample) -> dict[str, object]:
-    return _named(sample.cell) | {
-        **asdict(sample.outcome),
-        "foreign_cpu": sample.foreign_cpu,
-        "yardstick_ms": sample.yardstick_ms,
-    }

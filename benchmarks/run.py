@@ -1,58 +1,49 @@
 """One run: starts everything, measures every cell, ends everything."""
 
-import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from benchmarks.load import Order, Outcome, without_identity
-from benchmarks.machine import (
-    busy_seconds,
-    cpu_pair,
-    cpu_seconds,
-    pin,
-    resident_bytes,
-    yardstick_ms,
-)
-from benchmarks.plan import MAX_REQUESTS, Cell, Plan, Target, Workload
-from benchmarks.programs import Generator, Program, RunError, ailb, free_ports, post, upstream
-from benchmarks.stopping import undisturbed
+from benchmarks.machine import busy_seconds, cpu_seconds, yardstick_ms
+from benchmarks.plan import GATEWAYS, MAX_REQUESTS, WARM_UP_S, Cell, Plan, Target
+from benchmarks.programs import RunError, post
+from benchmarks.rig import Memory, Rig, Served, Starter
+from benchmarks.starts import Starts, starts
+from benchmarks.workloads import Workload
 
 _IDLE_S = 1.0
-_WARM_UP_S = 0.5
 _WARM_UP_CONCURRENCY = 16
+# Beyond the least that an answer takes.
+_TAIL_S = 5.0
+_HALF = 0.5
 
-_Started = TypeVar("_Started", bound=Program)
 # Told of every cell before it is measured: its number from 1, and how many there are.
 Progress: TypeAlias = Callable[[int, int, Cell], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Resident bytes."""
-
-    server: int
-    envoy: int
+# Answers' bodies that are right; None where any complete one is.
+Expected: TypeAlias = Mapping[tuple[str, Target], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What was measured beside the cells.
 
-    `start_s`: from `ailb up` in an empty data directory to the first chat answered. `cpus`: those
-    of the gateway and of the rig, or None if nothing was pinned. `idle_cpu`: the server's and
-    Envoy's share of a CPU without requests.
+    `up_s`: from `ailb up` in an empty data directory to the first chat answered. `cpus`: those
+    of the gateways and of the rig, or None if nothing was pinned. `idle_cpu`: AILB's share of a CPU
+    without requests, server and Envoy together. Memory is of each target, before all load (a chat
+    and an import apart) and after it.
     """
 
-    start_s: float
+    up_s: float
+    starts: Starts | None
     cpus: tuple[int, int] | None
     idle_cpu: float
-    memory_idle: Memory
-    memory_end: Memory
+    memory_idle: dict[Target, Memory]
+    memory_end: dict[Target, Memory]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,113 +69,90 @@ class Result:
     complete: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Rig:
-    """Everything that runs. `ports` are those of POST /v1/chat/completions."""
+class Rates:
+    """What open loops are sent: half of what the same target answered at most until then."""
 
-    ports: dict[Target, int]
-    gateway: Program
-    envoy: int
-    upstream: Program
-    generator: Generator
-    start_s: float
-    cpus: tuple[int, int] | None
+    def __init__(self) -> None:
+        self._highest: dict[tuple[str, Target], float] = {}
 
-    def check(self) -> None:
-        """Raises RunError if AILB or the upstream has ended."""
-        self.upstream.check()
-        self.gateway.check()
+    def saw(self, cell: Cell, outcome: Outcome) -> None:
+        """Of a closed loop."""
+        if not cell.open_loop:
+            name = (cell.workload.name, cell.target)
+            rate = outcome.done / outcome.window_s
+            self._highest[name] = max(rate, self._highest.get(name, 0.0))
 
-    def memory(self) -> Memory:
-        """The gateway's now."""
-        return Memory(resident_bytes(self.gateway.pid), resident_bytes(self.envoy))
-
-    def gateway_cpu_s(self) -> float:
-        """The gateway's CPU seconds so far."""
-        return cpu_seconds(self.gateway.pid) + cpu_seconds(self.envoy)
-
-    def own_cpu_s(self) -> float:
-        """CPU seconds so far of all that belongs to the run."""
-        rig = cpu_seconds(self.upstream.pid) + cpu_seconds(self.generator.pid) + time.process_time()
-        return self.gateway_cpu_s() + rig
+    def of(self, cell: Cell) -> float:
+        """In requests a second; 0 for a closed loop."""
+        if not cell.open_loop:
+            return 0.0
+        return max(1.0, _HALF * self._highest.get((cell.workload.name, cell.target), 0.0))
 
 
-def run(plan: Plan, progress: Progress) -> Result:
-    """Raises RunError. Whatever was started has ended when this returns or raises."""
+def run(plan: Plan, progress: Progress, litellm: str | None = None) -> Result:
+    """Raises RunError. Whatever was started has ended when this returns or raises.
+
+    `litellm`: a Python that can import LiteLLM, if that is a target.
+    """
     deadline = time.monotonic() + plan.budget_s
     # A file that cannot be removed must not cost the figures.
     scratch = tempfile.TemporaryDirectory(prefix="ailb-benchmark-", ignore_cleanup_errors=True)
     with scratch as name, ExitStack() as stack:
-        rig = _start(stack, Path(name))
-        expected = {w.name: _expected(rig, w) for w in plan.workloads}
-        for workload in plan.workloads:
-            _measure(rig, _warm_up(rig, workload, expected[workload.name]))
-        idle, memory = _idle_cpu(rig), rig.memory()
+        directory = Path(name)
+        directory.chmod(0o711)
+        starter = Starter(stack, directory, litellm)
+        bare = starter.bare()
+        found = starts(starter.upstream_port, directory / "serve") if plan.starts else None
+        collection = any(workload.name == "rag" for workload in plan.workloads)
+        asked = tuple(dict.fromkeys(cell.target for cell in plan.cells()))
+        rig = starter.rig(bare, asked, collection=collection)
+        idle, memory = _idle_cpu(rig), _memory(rig)
+        expected = _expected(rig, plan)
+        _warm_up(rig, plan, expected)
         samples = list(_samples(rig, plan, expected, progress, deadline))
         complete = len(samples) == plan.repetitions * len(plan.cells())
-        surroundings = Surroundings(rig.start_s, rig.cpus, idle, memory, rig.memory())
+        surroundings = Surroundings(rig.up_s, found, rig.cpus, idle, memory, _memory(rig))
         return Result(surroundings, samples, complete)
 
 
-def _start(stack: ExitStack, directory: Path) -> Rig:
-    upstream_port, http_port, grpc_port = free_ports(3)
-    bare = _begin(stack, lambda: upstream(upstream_port, directory))
-    bare.until_ready(lambda: _answers(upstream_port))
-    started = time.perf_counter()
-    gateway = _begin(stack, lambda: ailb((http_port, grpc_port), upstream_port, directory))
-    gateway.until_ready(lambda: _answers(http_port))
-    start_s = time.perf_counter() - started
-    generator = _begin(stack, lambda: Generator(directory / "generator.log"))
-    envoy = _envoy(gateway)
-    cpus = cpu_pair()
-    if cpus is not None:
-        _pin_all(cpus, gateway=(gateway.pid, envoy, os.getpid()), rig=(bare.pid, generator.pid))
-    ports: dict[Target, int] = {"AILB": http_port, "upstream": upstream_port}
-    return Rig(ports, gateway, envoy, bare, generator, start_s, cpus)
+def _expected(rig: Rig, plan: Plan) -> Expected:
+    found: dict[tuple[str, Target], str | None] = {}
+    for workload, target in {(cell.workload, cell.target): None for cell in plan.cells()}:
+        # What is put into a request changes its answer, and a peer writes it anew.
+        whole = workload.context or target == "LiteLLM"
+        found[workload.name, target] = None if whole else _right(rig, workload, target)
+    return found
 
 
-def _pin_all(cpus: tuple[int, int], gateway: Sequence[int], rig: Sequence[int]) -> None:
-    """We sleep while a cell is measured, and hold the yardstick to the gateway's CPU before."""
-    for pids, cpu in ((gateway, cpus[0]), (rig, cpus[1])):
-        for pid in pids:
-            pin(pid, cpu)
-
-
-def _begin(stack: ExitStack, start: Callable[[], _Started]) -> _Started:
-    with undisturbed():
-        program = start()
-        stack.push(program)
-    return program
-
-
-def _answers(port: int) -> bool:
-    body = '{"model":"demo","messages":[{"role":"user","content":"Hello"}]}'
-    return post(port, body) is not None
-
-
-def _envoy(gateway: Program) -> int:
-    found = [process.pid for process in gateway.family() if process.name == "envoy"]
-    if len(found) != 1:
-        raise RunError(f"AILB has {len(found)} processes named envoy instead of one")
-    return found[0]
-
-
-def _expected(rig: Rig, workload: Workload) -> bytes:
-    body = post(rig.ports["upstream"], workload.body)
+def _right(rig: Rig, workload: Workload, target: Target) -> str:
+    """The echo's answer is its own; everybody else's is the upstream's."""
+    served = rig.served["echo" if target == "echo" else "upstream"]
+    body = post(served.port, workload.body)
     if body is None:
-        raise RunError(f"the upstream does not answer the workload {workload.name}")
-    return without_identity(body)
+        raise RunError(f"the workload {workload.name} is not answered")
+    return without_identity(body).decode()
+
+
+def _warm_up(rig: Rig, plan: Plan, expected: Expected) -> None:
+    """Once for each kind of request to each target: first ones import and connect."""
+    for workload, target in {(cell.workload, cell.target): None for cell in plan.cells()}:
+        if workload.pace_ms or target == "upstream":
+            continue
+        cell = Cell(workload, _WARM_UP_CONCURRENCY, target)
+        _measure(rig, _order(rig, cell, (0.0, WARM_UP_S), expected, 0.0))
 
 
 def _samples(
-    rig: Rig, plan: Plan, expected: dict[str, bytes], progress: Progress, deadline: float
+    rig: Rig, plan: Plan, expected: Expected, progress: Progress, deadline: float
 ) -> Iterator[Sample]:
-    cells = plan.cells() * plan.repetitions
+    cells, rates = plan.cells() * plan.repetitions, Rates()
     for number, cell in enumerate(cells, 1):
         if time.monotonic() > deadline:
             return
         progress(number, len(cells), cell)
-        yield _sample(rig, cell, _order(rig, plan, cell, expected[cell.workload.name]))
+        sample = _sample(rig, cell, _order(rig, cell, plan.times(cell), expected, rates.of(cell)))
+        rates.saw(cell, sample.outcome)
+        yield sample
 
 
 def _sample(rig: Rig, cell: Cell, order: Order) -> Sample:
@@ -203,41 +171,46 @@ def _measure(rig: Rig, order: Order) -> Outcome:
         rig.check()
 
 
-def _order(rig: Rig, plan: Plan, cell: Cell, expected: bytes) -> Order:
-    warm_s, window_s = plan.times(cell.target)
+def _order(
+    rig: Rig, cell: Cell, times: tuple[float, float], expected: Expected, rate: float
+) -> Order:
+    served, workload = rig.served[cell.target], cell.workload
+    rest = {"upstream": rig.upstream.pid, "generator": rig.generator.pid}
     return Order(
-        port=rig.ports[cell.target],
-        body=cell.workload.body,
-        expected=expected.decode(),
-        stream=cell.workload.stream,
-        concurrency=cell.concurrency,
-        warm_s=warm_s,
-        window_s=window_s,
-        max_requests=MAX_REQUESTS,
-        pids={
-            "server": rig.gateway.pid,
-            "envoy": rig.envoy,
-            "upstream": rig.upstream.pid,
-            "generator": rig.generator.pid,
-        },
-    )
-
-
-def _warm_up(rig: Rig, workload: Workload, expected: bytes) -> Order:
-    return Order(
-        port=rig.ports["AILB"],
+        port=served.port,
+        key=served.key,
         body=workload.body,
-        expected=expected.decode(),
+        bodies=list(workload.bodies),
+        expected=expected[workload.name, cell.target],
         stream=workload.stream,
-        concurrency=_WARM_UP_CONCURRENCY,
-        warm_s=0.0,
-        window_s=_WARM_UP_S,
+        paced=workload.pace_ms > 0,
+        concurrency=cell.concurrency,
+        rate=rate,
+        warm_s=times[0],
+        window_s=times[1],
+        tail_s=workload.lasts_s + _TAIL_S,
         max_requests=MAX_REQUESTS,
-        pids={},
+        pids={**served.pids, **rest},
     )
 
 
 def _idle_cpu(rig: Rig) -> float:
-    before, started = rig.gateway_cpu_s(), time.perf_counter()
+    gateway = rig.served.get(GATEWAYS[0])
+    if gateway is None:
+        return 0.0
+    before, started = _cpu_s(gateway), time.perf_counter()
     time.sleep(_IDLE_S)
-    return (rig.gateway_cpu_s() - before) / (time.perf_counter() - started)
+    return (_cpu_s(gateway) - before) / (time.perf_counter() - started)
+
+
+def _cpu_s(served: Served) -> float:
+    return sum(cpu_seconds(pid) for pid in served.pids.values())
+
+
+def _memory(rig: Rig) -> dict[Target, Memory]:
+    """Of each target with processes of its own: `AILB keyed` is AILB."""
+    return {
+        target: served.memory()
+        for target, served in rig.served.items()
+        if served.pids and target != GATEWAYS[1]
+    }

@@ -1,68 +1,58 @@
-"""The benchmarks keep to their time and say what they found."""
+"""The benchmarks keep to their time and ask what is a request."""
 
 import json
 
 import pytest
 
-from benchmarks import report
-from benchmarks.figures import latency
-from benchmarks.load import Outcome
-from benchmarks.plan import Cell, Plan, workloads
-from benchmarks.run import Memory, Result, Sample, Surroundings
+from benchmarks.plan import GATEWAYS, TARGETS, USUAL_TARGETS, Plan, Target
+from benchmarks.workloads import workloads
 
-_SMALL = workloads()["small"]
-_MEMORY = Memory(100 * 1024 * 1024, 70 * 1024 * 1024)
+_EVERY = tuple(workloads().values())
+_USUAL = (workloads()["small"], workloads()["stream"])
 
 
-@pytest.mark.parametrize("seconds", [22.0, 90.0])
-def test_all_cells_fit_into_the_time(seconds: float) -> None:
-    plan = Plan(tuple(workloads().values()), 3, seconds)
-    measuring = sum(sum(plan.times(cell.target)) for cell in plan.cells())
-    assert measuring * plan.repetitions < seconds
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(_USUAL, 5, 180.0, USUAL_TARGETS, open_loop=False, starts=True),
+        Plan(_USUAL, 3, 45.0, USUAL_TARGETS, open_loop=False),
+        Plan(_EVERY, 3, 1200.0, TARGETS, starts=True),
+    ],
+)
+def test_all_cells_fit_into_the_time(plan: Plan) -> None:
+    spent = sum(sum(plan.times(cell)) + cell.workload.lasts_s for cell in plan.cells())
+    assert spent * plan.repetitions < plan.budget_s
+
+
+def test_windows_of_paced_streams_hold_a_whole_one() -> None:
+    plan = Plan((workloads()["paced256"],), 1, 10.0)
+    assert all(plan.times(cell)[1] > cell.workload.lasts_s > 0 for cell in plan.cells())
 
 
 def test_workloads_are_valid_requests() -> None:
     for workload in workloads().values():
-        assert json.loads(workload.body).get("stream", False) is workload.stream
+        for body in (workload.body, *workload.bodies):
+            assert json.loads(body).get("stream", False) is workload.stream
 
 
-def test_the_report_shows_medians_errors_and_slow_samples() -> None:
-    plan = Plan((_SMALL,), 3, 90.0)
-    result = _result([(0.6, 1, {}), (1.0, 2, {}), (0.8, 45, {"status 503": 2})])
-    text = report.text(plan, result)
-    assert "0.800 ±25%" in text
-    assert "1 of 6 samples over 30 ms: no 40 ms steps" in text
-    assert "ERRORS: small c=1 AILB: {'status 503': 2}" in text
-    assert "took 6.0 ms ±0%" in text
-    assert report.errors(result) == 2
-    row = json.loads(report.document(plan, result))["rows"][0]
-    assert (row["workload"], row["target"], row["done"]) == ("small", "AILB", 6)
-    assert row["figures"]["server CPU ms"]["median"] == pytest.approx(0.8)
+def test_the_image_is_a_megabyte() -> None:
+    assert 1024 * 1024 < len(workloads()["image"].body) < 1.01 * 1024 * 1024
 
 
-def test_regular_stalls_are_called_steps() -> None:
-    text = report.text(Plan((_SMALL,), 3, 90.0), _result([(0.7, 41, {})] * 3))
-    assert "40 ms STEPS" in text
+def test_only_what_a_target_can_do_is_measured() -> None:
+    cells = Plan(_EVERY, 1, 600.0, TARGETS).cells()
+    asked: dict[str, set[Target]] = {}
+    for cell in cells:
+        asked.setdefault(cell.workload.name, set()).add(cell.target)
+    assert asked["small"] == set(TARGETS)
+    assert asked["stream"] == set(TARGETS) - {"echo"}
+    assert asked["memory"] == asked["rag"] == set(GATEWAYS)
+    assert [cell.workload.name for cell in cells if cell.open_loop] == ["small"] * len(TARGETS)
 
 
-def _result(found: list[tuple[float, int, dict[str, int]]]) -> Result:
-    """Repetitions of one cell, two requests each: server CPU ms, the slower one's ms, errors."""
-    cell = Cell(_SMALL, 1, "AILB")
-    samples = [
-        Sample(
-            cell,
-            Outcome(
-                done=2,
-                window_s=1.0,
-                errors=errors,
-                latency=latency([1_000_000, ms * 1_000_000]),
-                first_byte=None,
-                cpu_s={"server": cpu_ms * 2 / 1000, "envoy": 0.0004},
-            ),
-            foreign_cpu=0.0,
-            yardstick_ms=6.0,
-        )
-        for cpu_ms, ms, errors in found
+def test_concurrencies_may_be_chosen() -> None:
+    plan = Plan(_USUAL, 1, 60.0, ("relay",), concurrencies=(16,), open_loop=False)
+    assert [(cell.workload.name, cell.load) for cell in plan.cells()] == [
+        ("small", "16"),
+        ("stream", "16"),
     ]
-    surroundings = Surroundings(2.5, (0, 1), 0.004, _MEMORY, _MEMORY)
-    return Result(surroundings, samples, complete=True)
