@@ -79,7 +79,7 @@ class ChatPipeline:
         with Recorded(record, self.observer) as started:
             # Before the look-up: who may not use a model need not learn whether there is one.
             wishes.who.require_model(request.model)
-            admitting = self.admission.admit(wishes.who, request)
+            admitting = self.admission.admit(wishes.who, request, wishes)
             admitted = await phased(record, "admission", admitting)
             reckoning = Reckoning(record, admitted, self.observer, self.pricing)
             try:
