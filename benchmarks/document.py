@@ -93,6 +93,9 @@ def _about(run: Record, soak: SoakRecord | None) -> Iterator[str]:
         f"{'' if quiet else ': every figure is worse than on a quiet machine'};"
         f" the yardstick took {run.yardstick_ms:.1f} ms."
     )
+    failed = sum(sum(row.errors.values()) for row in run.rows)
+    if failed:
+        yield f"* **{failed} requests failed**: the figures of their rows are worth nothing."
     yield from _starts(run)
     for target, memory in found.memory_end.items():
         idle = found.memory_idle[target]
