@@ -188,8 +188,10 @@ class Edge(grpc.aio.ServerInterceptor):
 
     def began(self, way: "_Way", call: Call) -> Watched:
         """A call is here."""
-        self._traffic.calls += 1
-        self._traffic.active += 1
+        # Not health checks: a load balancer's are more than many a caller's.
+        if way.bounded:
+            self._traffic.calls += 1
+            self._traffic.active += 1
         return self._watch.begin(way.method, call.request_id, call.trace, told=way.bounded)
 
     async def let_in(self, entered: "_Entered", call: Call, secret: str | None) -> Call:
@@ -210,7 +212,8 @@ class Edge(grpc.aio.ServerInterceptor):
         """It is over."""
         if (task := asyncio.current_task()) is not None:
             self._running.discard(task)
-        self._traffic.active -= 1
+        if watched.told:
+            self._traffic.active -= 1
         self._watch.end(watched)
 
     async def _entering(
