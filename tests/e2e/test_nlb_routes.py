@@ -50,7 +50,7 @@ async def steered(migrated_dsn: str, tmp_path: Path) -> AsyncIterator[Steered]:
     async with contextlib.AsyncExitStack() as stack:
         blue, told_blue = await stack.enter_async_context(demo("demo"))
         green, told_green = await stack.enter_async_context(demo("demo"))
-        instance = ModuleInstance(migrated_dsn, tmp_path)
+        instance = ModuleInstance(migrated_dsn, tmp_path, MODULE_ALLOWED_CIDRS="127.0.0.1/32")
         providers = [{"name": "blue", **told_blue}, {"name": "green", **told_green}]
         instance.write({"providers": providers})
         await stack.enter_async_context(instance)
