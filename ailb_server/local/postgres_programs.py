@@ -52,7 +52,8 @@ class Programs:
     ) -> str:
         """Runs a program as the server's user in `directory`; the file `keep_open` stays open.
 
-        Returns the last line of its output. Raises `PostgresError` with the last lines of its output if it fails.
+        Returns the last line of its output. Raises `PostgresError` with the last lines of it if the
+        program fails.
         """
         with tempfile.TemporaryFile() as output:
             child = self.spawn_as_server(command, directory, keep_open, output)

@@ -26,6 +26,8 @@ from ailb_server.settings.data_directory import data_directory
 UP_ERRORS = (PostgresError, EnvoyError, InstanceError)
 
 _LOOK_EVERY_S = 0.5
+# What the gateways told last is on its way through Envoy, which is ended next.
+_PASS_ON_S = 0.2
 # To Postgres, beside those of the gateways: three are a superuser's, some are for people.
 _OTHER_CONNECTIONS = 20
 
@@ -73,6 +75,7 @@ class Everything:
         """Refuses new calls and lets running ones end, bounded by DRAIN_TIMEOUT_S."""
         if self._gateways is not None:
             await self._gateways.drain()
+            await asyncio.sleep(_PASS_ON_S)
 
     async def reload(self) -> None:
         """Reads the configuration again; what comes of it is in the log."""

@@ -152,7 +152,8 @@ async def test_an_instance_ends_by_its_own_bounds(
     waited: list[float] = []
 
     async def wait(
-        ends: list[asyncio.Task[int]], timeout: float
+        ends: list[asyncio.Task[int]],
+        timeout: float,  # noqa: ASYNC109
     ) -> tuple[set[asyncio.Task[int]], set[asyncio.Task[int]]]:
         waited.append(timeout)
         await asyncio.gather(*ends)
