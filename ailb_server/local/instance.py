@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ailb_server.local.envoy_program import dying_with_us
+from ailb_server.settings.passing_on import environment_with
 
 START_TIMEOUT_S = 120.0
 
@@ -122,6 +122,6 @@ class Instance:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             limit=_LINE_BYTES,
-            env={**os.environ, **self._environment},
+            env=environment_with(self._environment),
             start_new_session=True,
         )
