@@ -86,10 +86,13 @@ class GrpcServer:
         await self._health.enter_graceful_shutdown()
 
     async def drain(self, timeout_s: float) -> None:
-        """New calls are refused, running ones may take `timeout_s`."""
+        """New calls are refused, running ones may take `timeout_s`; what still runs then is ended,
+        told so."""
         await self.announce_end()
         self._edge.refuse()
         await self._edge.wait_idle(timeout_s)
+        # Here and not only in `stop`: before that, `ailb up` ends the Envoy that passes it on.
+        await self._edge.interrupt(_INTERRUPT_S)
 
     async def stop(self) -> None:
         """Ends what still runs, told so: a stream that just stopped would look complete."""

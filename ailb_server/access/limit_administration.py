@@ -25,7 +25,7 @@ class RateLimitRecords(Protocol):
     every instance. Raises StorageUnavailableError."""
 
     async def put(self, limit: RateLimit, target: LimitTarget, most: int, by: Actor) -> None:
-        """Makes or replaces it. Raises NotFoundError (no such key or tenant) and
+        """Makes or replaces it. Raises NotFoundError (no such key, tenant or route) and
         InvalidRequestError (several keys of the name; `most` limits are there already)."""
         ...
 

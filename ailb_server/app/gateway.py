@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,6 +44,8 @@ START_ERRORS = (
     TlsFileError,
     TracingError,
 )
+
+_log = logging.getLogger(__name__)
 
 
 class Gateway:
@@ -118,6 +121,7 @@ class Gateway:
             if told_s is not None:
                 delay_s = min(delay_s, told_s / 2)
                 timeout_s = told_s - delay_s
+            _log.info("draining for at most %g s", delay_s + timeout_s)
             await self._server.announce_end()
             # Calls are taken until it knows, and sends nobody here any more.
             if self._nlb is not None:

@@ -52,7 +52,7 @@ def instance() -> None:
     """One of the gateways of `ailb up --instances`, which starts it."""
     from ailb_server.cli.instance import run
 
-    _run(run(configured("text")))
+    _run(run(configured("text", one_of_several=True)))
 
 
 @app.command()

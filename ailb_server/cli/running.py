@@ -20,12 +20,13 @@ _log = logging.getLogger(__name__)
 class Signals:
     """SIGINT and SIGTERM as events: the first sets `end`, the second `now`. SIGHUP, where there is
     one, sets `reload`, which also keeps it from ending the process. SIGUSR1 switches the level of
-    log lines."""
+    log lines, and calls `level_switched`."""
 
     def __init__(self) -> None:
         self.end = asyncio.Event()
         self.now = asyncio.Event()
         self.reload = asyncio.Event()
+        self.level_switched: Callable[[], None] = lambda: None
         self._usual_level = "info"
 
     @contextmanager
@@ -56,6 +57,7 @@ class Signals:
         chosen = self._usual_level if now == _DEBUG else _DEBUG
         logs.set_level(chosen)
         _log.warning("log level is now %s", chosen)
+        self.level_switched()
 
     @asynccontextmanager
     async def hangups(self, reload: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:

@@ -56,7 +56,6 @@ async def serve_until_ended(
         ready(gateway)
         async with signals.hangups(partial(gateway.reload, "SIGHUP")):
             await signals.end.wait()
-        _log.info("draining for at most %g s", settings.drain_delay_s + settings.drain_timeout_s)
         await unless(signals.now, gateway.drain())
         await gateway.close()
         _log.info("stopped")

@@ -13,6 +13,7 @@ async def run(configuration: Configuration, instances: int) -> int:
     signals = Signals()
     with signals.caught():
         everything = Everything(configuration, end=signals.end.set, instances=instances)
+        signals.level_switched = everything.switch_level
         try:
             running = await started(signals, everything.start())
             if running is None:

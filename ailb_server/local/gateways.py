@@ -38,6 +38,10 @@ class Gateways(Protocol):
         """Each reads the configuration again; what comes of it is in the log."""
         ...
 
+    def switch_level(self) -> None:
+        """As this process did with its own log: to `debug`, or back."""
+        ...
+
     async def drain(self) -> None:
         """Refuses new calls and lets running ones end, bounded by DRAIN_TIMEOUT_S."""
         ...
@@ -71,6 +75,9 @@ class OwnGateway:
     async def reload(self) -> None:
         """See `Gateways`."""
         await self._gateway.reload("SIGHUP")
+
+    def switch_level(self) -> None:
+        """It is this process's log."""
 
     async def drain(self) -> None:
         """See `Gateways`."""

@@ -80,9 +80,11 @@ class Instance:
 
     def reload(self) -> None:
         """It reads the configuration again; while it starts it does anyway."""
-        # Before it serves, a SIGHUP would end it.
-        if self._serves:
-            self._send(signal.SIGHUP)
+        self._tell(signal.SIGHUP)
+
+    def switch_level(self) -> None:
+        """It logs at `debug`, or no longer."""
+        self._tell(signal.SIGUSR1)
 
     def end(self) -> None:
         """Asks for its end: a drain; asked again, at once."""
@@ -97,6 +99,11 @@ class Instance:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_ASK_AGAIN_S):
                     await self.ended()
+
+    def _tell(self, number: signal.Signals) -> None:
+        # Before it serves, the signal would end it.
+        if self._serves:
+            self._send(number)
 
     def _kill(self) -> None:
         self._send(signal.SIGKILL)

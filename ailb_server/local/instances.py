@@ -20,8 +20,9 @@ _LONGEST_PAUSE_S = 30.0
 _TRIES = 10
 # Who lived longer ends for a reason of its own, not for the last one.
 _STEADY_S = 60.0
-# Beyond its own bounds: journals, pools.
-_END_S = 10.0
+# The most that DRAIN_TIMEOUT_S and DRAIN_DELAY_S may be, and the time for journals and pools. An
+# instance ends by its own bounds, which a reload or UpdateConfig may have changed there.
+LONGEST_END_S = 86_400 + 600 + 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -102,15 +103,18 @@ class Instances:
         for instance in self._instances:
             instance.reload()
 
+    def switch_level(self) -> None:
+        """See `Gateways`."""
+        for instance in self._instances:
+            instance.switch_level()
+
     async def drain(self) -> None:
         """See `Gateways`."""
         self._leave()
         for instance in self._instances:
             instance.end()
-        settings = self._settings
-        limit_s = settings.drain_timeout_s + max(settings.drain_delay_s, DRAIN_DELAY_S) + _END_S
         ends = [asyncio.create_task(instance.ended()) for instance in self._instances]
-        _, left = await asyncio.wait(ends, timeout=limit_s)
+        _, left = await asyncio.wait(ends, timeout=LONGEST_END_S)
         for end in left:
             end.cancel()
 

@@ -19,6 +19,8 @@ from ailb_server.local.postgres_cluster import (
     DATABASE,
     PREPARE_SQL,
     ROLE,
+    USUAL_CONNECTIONS,
+    connections_for,
     create_cluster,
     server_command,
 )
@@ -43,7 +45,8 @@ _STOP_SIGNALS = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL,
 class EmbeddedPostgres:
     """A Postgres server on `data_dir`, shared with every other process that uses the directory.
 
-    `settings` overrides server settings if this object is the one to start the server.
+    `settings` overrides server settings, and at least `connections` are let in, if this object is
+    the one to start the server.
     `start_timeout_s` bounds a start including crash recovery. The methods block, and need no event
     loop.
     """
@@ -53,11 +56,13 @@ class EmbeddedPostgres:
         data_dir: Path,
         *,
         settings: Mapping[str, str] | None = None,
+        connections: int = USUAL_CONNECTIONS,
         start_timeout_s: float = 300.0,
         programs: Programs | None = None,
     ) -> None:
         self._directory = DataDirectory(data_dir.expanduser().resolve())
         self._settings = dict(settings or {})
+        self._connections = connections
         self._start_timeout_s = start_timeout_s
         self._programs = programs
         self._calls = threading.Lock()
@@ -163,9 +168,10 @@ class EmbeddedPostgres:
         if not self._directory.require_own_cluster():
             create_cluster(programs, self._directory, lock)
         clear_stale_pid_files(cluster)
+        room = connections_for(programs, cluster, lock, self._connections)
         with self._directory.open_log() as log:
             offset = os.fstat(log.fileno()).st_size
-            command = server_command(programs, cluster, self._settings)
+            command = server_command(programs, cluster, {**room, **self._settings})
             self._child = programs.spawn_as_server(command, cluster, lock.fileno(), log)
             return offset
 

@@ -25,13 +25,16 @@ _FIXED_SETTINGS = {
     "log_checkpoints": "off",
 }
 
+# Of a cluster as it is made.
+USUAL_CONNECTIONS = 50
+
 # What tunes it: written once, when the cluster is made; ALTER SYSTEM may change it.
 _INITIAL_SETTINGS = {
     "shared_buffers": "256MB",
     "effective_cache_size": "2GB",
     "work_mem": "16MB",
     "maintenance_work_mem": "512MB",
-    "max_connections": "50",
+    "max_connections": str(USUAL_CONNECTIONS),
     "max_parallel_workers_per_gather": "0",
     "max_wal_size": "2GB",
     "wal_compression": "pglz",
@@ -55,6 +58,8 @@ SELECT 'CREATE DATABASE ailb OWNER ailb'
 """A psql script that makes `ROLE` and `DATABASE` where they lack; run it in template1."""
 
 _INIT_TIMEOUT_S = 120.0
+_ASK_TIMEOUT_S = 30.0
+_CONNECTIONS = "max_connections"
 
 
 def server_command(
@@ -63,6 +68,21 @@ def server_command(
     """The command that runs the server in the foreground, from inside `cluster`."""
     settings = {**overrides, **_FIXED_SETTINGS}
     return ("postgres", "-D", _cluster_argument(programs, cluster), *_options(settings))
+
+
+def connections_for(
+    programs: Programs, cluster: Path, lock: FileLock, needed: int
+) -> Mapping[str, str]:
+    """The setting that lets `needed` connections in; empty where the cluster's own does.
+
+    The server must not run. Raises `PostgresError`.
+    """
+    if needed <= USUAL_CONNECTIONS:
+        return {}
+    command = ["postgres", "-D", _cluster_argument(programs, cluster), "-C", _CONNECTIONS]
+    # Asked, since ALTER SYSTEM may have raised it: what is given at the start would go before that.
+    told = programs.run_as_server(command, cluster, lock.fileno(), _ASK_TIMEOUT_S)
+    return {} if int(told) >= needed else {_CONNECTIONS: str(needed)}
 
 
 def create_cluster(programs: Programs, directory: DataDirectory, lock: FileLock) -> None:

@@ -49,10 +49,11 @@ class Programs:
 
     def run_as_server(
         self, command: Sequence[str], directory: Path, keep_open: int, timeout_s: float
-    ) -> None:
+    ) -> str:
         """Runs a program as the server's user in `directory`; the file `keep_open` stays open.
 
-        Raises `PostgresError` with the last lines of its output if it fails.
+        Returns the last line of its output. Raises `PostgresError` with the last lines of it if the
+        program fails.
         """
         with tempfile.TemporaryFile() as output:
             child = self.spawn_as_server(command, directory, keep_open, output)
@@ -64,9 +65,11 @@ class Programs:
                 if child.poll() is None:
                     os.killpg(child.pid, signal.SIGKILL)
                     child.wait()
-            if status != 0:
-                output.seek(0)
-                raise PostgresError(f"{command[0]} failed:\n{last_lines(output.read())}")
+            output.seek(0)
+            printed = output.read()
+        if status != 0:
+            raise PostgresError(f"{command[0]} failed:\n{last_lines(printed)}")
+        return last_lines(printed, 1)
 
     def spawn_as_server(
         self, command: Sequence[str], directory: Path, keep_open: int, output: IO[bytes]

@@ -26,6 +26,10 @@ from ailb_server.settings.data_directory import data_directory
 UP_ERRORS = (PostgresError, EnvoyError, InstanceError)
 
 _LOOK_EVERY_S = 0.5
+# What the gateways told last is on its way through Envoy, which is ended next.
+_PASS_ON_S = 0.2
+# To Postgres, beside those of the gateways: three are a superuser's, some are for people.
+_OTHER_CONNECTIONS = 20
 
 
 class PartDiedError(Exception):
@@ -71,11 +75,17 @@ class Everything:
         """Refuses new calls and lets running ones end, bounded by DRAIN_TIMEOUT_S."""
         if self._gateways is not None:
             await self._gateways.drain()
+            await asyncio.sleep(_PASS_ON_S)
 
     async def reload(self) -> None:
         """Reads the configuration again; what comes of it is in the log."""
         if self._gateways is not None:
             await self._gateways.reload()
+
+    def switch_level(self) -> None:
+        """Passes on that the level of log lines was switched here."""
+        if self._gateways is not None:
+            self._gateways.switch_level()
 
     async def stop(self) -> None:
         """Stops every part, newest first."""
@@ -116,7 +126,11 @@ class Everything:
         return OwnGateway(gateway, settings.grpc_port, asks_for_keys=asks)
 
     async def _start_postgres(self) -> str:
-        postgres = EmbeddedPostgres(self._data_dir() / "postgres")
+        # Its pool, what it listens on, and what it migrates with.
+        of_each = self._settings.database_pool_size + 2
+        postgres = EmbeddedPostgres(
+            self._data_dir() / "postgres", connections=self._count * of_each + _OTHER_CONNECTIONS
+        )
         # Before the start: one that is given up goes on in its thread, and the stop waits for it.
         self._closing.push_async_callback(asyncio.to_thread, postgres.stop)
         database_url = await asyncio.to_thread(postgres.start)

@@ -44,6 +44,7 @@ SELECT id FROM api_keys WHERE id = $1 OR name = $2
  ORDER BY id = $1 DESC NULLS LAST, revoked_at IS NULL DESC, id LIMIT 2
 """
 _TENANT = "SELECT id FROM tenants WHERE name = $1"
+_IS_ROUTE = "SELECT EXISTS (SELECT FROM model_routes WHERE route_id = $1)"
 _ACTOR = "SELECT set_config('ailb.actor', $1, true)"
 _MOST_DIGITS = 9
 
@@ -91,6 +92,8 @@ class PostgresRateLimits:
             tenant_id = (
                 await _tenant(connection, target) if target.kind is TargetKind.TENANT else None
             )
+            if target.kind is TargetKind.ROUTE:
+                await _require_route(connection, target)
             await connection.execute(
                 _PUT,
                 limit.limit_id,
@@ -146,6 +149,12 @@ async def _tenant(connection: Connection, target: LimitTarget) -> int:
     if found is None:
         raise NotFoundError("There is no tenant of this name.", param="target")
     return found
+
+
+async def _require_route(connection: Connection, target: LimitTarget) -> None:
+    # A path in its place, say, would be a limit that nothing ever meets.
+    if not await connection.fetchval(_IS_ROUTE, target.name):
+        raise NotFoundError("There is no model route of this id.", param="target")
 
 
 def _is_number(name: str) -> bool:

@@ -54,14 +54,17 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people: time of day, level, logger, message, the record's own `fields`."""
+    """A line for people: time of day, level, logger, message, the record's own `fields`,
+    request_id; `name` begins the lines of one of several."""
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
+    def __init__(self, name: str = "") -> None:
+        whose = name.replace("%", "%%") + " " if name else ""
+        super().__init__(f"%(asctime)s {whose}%(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
 
     @override
     def formatMessage(self, record: logging.LogRecord) -> str:
-        told = " ".join(f"{n}={v}" for n, v in _fields(record).items() if v not in ("", None))
+        fields = {**_fields(record), "request_id": getattr(record, "request_id", "")}
+        told = " ".join(f"{n}={v}" for n, v in fields.items() if v not in ("", None))
         return f"{super().formatMessage(record)} {told}" if told else super().formatMessage(record)
 
 
@@ -121,11 +124,12 @@ def configure(
     log_format: LogFormat,
     fields: Mapping[str, str] | None = None,
     stream: TextIO | None = None,
+    name: str = "",
 ) -> Logging:
     """Sends lines to `stream`, standard error by default; `level` is for our own, `fields` are in
-    every line of JSON."""
+    every line of JSON, `name` in every line of text."""
     handler = LogOutput(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter(fields) if log_format == "json" else TextFormatter())
+    handler.setFormatter(JsonFormatter(fields) if log_format == "json" else TextFormatter(name))
     # The levels save the work. The filter holds even where a package sets its own level, as the
     # SDKs do for OPENAI_LOG and ANTHROPIC_LOG when they are imported.
     handler.addFilter(OwnOrSerious())

@@ -112,3 +112,10 @@ async def test_a_killed_instance_takes_only_its_own_answers_with_it(two: Two) ->
         for _ in range(20):
             await whole(http)
     assert "another process has this MODULE_ID" not in two.ailb.output
+
+
+async def test_sigusr1_switches_the_log_of_each(two: Two) -> None:
+    for chosen in ("debug", "info"):
+        two.ailb.process.send_signal(signal.SIGUSR1)
+        for name in ("ailb-1", "ailb-2"):
+            await two.until(f"{name} WARNING ailb_server.cli.running: log level is now {chosen}")

@@ -191,8 +191,14 @@ def test_two_share_one_directory(tmp_path: Path, place: dict[str, object]) -> No
         assert second.ends() == 0
 
 
-def test_running_streams_drain(tmp_path: Path, place: dict[str, object]) -> None:
-    with Ailb("up", directory=tmp_path, environment=place) as ailb:
+@pytest.mark.parametrize(
+    ("drain_timeout_s", "end"), [(30, b"data: [DONE]"), (0.2, b'"code": "shutting_down"')]
+)
+def test_running_streams_drain_or_are_told(
+    tmp_path: Path, place: dict[str, object], drain_timeout_s: float, end: bytes
+) -> None:
+    environment = {**place, "DRAIN_TIMEOUT_S": drain_timeout_s}
+    with Ailb("up", directory=tmp_path, environment=environment) as ailb:
         ailb.until(READY)
         body = {
             "model": "demo",
@@ -207,7 +213,7 @@ def test_running_streams_drain(tmp_path: Path, place: dict[str, object]) -> None
             ailb.interrupt()
             ailb.until("Stopping")
             rest = response.read()
-        assert rest.endswith(b"data: [DONE]\n\n")
+        assert end in rest.split(b"\n\n")[-2]
         assert ailb.ends() == 0
 
 

@@ -95,6 +95,21 @@ def test_serves_pgvector_over_a_socket_only_and_leaves_no_process(
     assert not server.alive()
 
 
+def test_as_many_connections_are_let_in_as_are_needed(tmp_path: Path) -> None:
+    def limit(needed: int, change: str = "") -> str:
+        server = EmbeddedPostgres(tmp_path, settings={"fsync": "off"}, connections=needed)
+        with server as dsn:
+            if change:
+                sql(dsn, change, role="postgres")
+            return sql(dsn, "SHOW max_connections")
+
+    assert limit(20) == "50"
+    assert limit(90) == "90"
+    assert limit(20, "ALTER SYSTEM SET max_connections = 100") == "50"
+    assert limit(90) == "100", "what its owner has set is enough"
+    assert limit(120) == "120"
+
+
 def test_start_and_stop_may_be_repeated_and_data_stay(make: Make, tmp_path: Path) -> None:
     server = make(tmp_path)
     dsn = server.start()

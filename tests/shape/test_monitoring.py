@@ -94,7 +94,7 @@ def test_values_that_are_asked_for_can_be(expression: str) -> None:
     for selector in _walked(expression)[0]:
         for matcher in selector.matchers.matchers:
             if matcher.name in ("outcome", "reason") and not str(selector.name).startswith(
-                ("ailb_rag_", "ailb_memory_", "ailb_embedding_")
+                ("ailb_rag_", "ailb_memory_", "ailb_embedding_", "ailb_config_")
             ):
                 for value in matcher.value.split("|"):
                     assert any(re.fullmatch(value, outcome) for outcome in OUTCOMES), value

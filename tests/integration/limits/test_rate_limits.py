@@ -63,6 +63,23 @@ async def known(found: Sequence[Instance], is_so: Callable[[Instance], bool]) ->
     return time.monotonic() - begun
 
 
+_ROUTE = """
+INSERT INTO model_routes
+  (route_id, protocol, path_pattern, model_pattern, headers, priority, metadata, versions, weights,
+   stable, previous)
+VALUES ('chats', '', '', 'm', '{}', 0, '{}', '[{"name": "v", "targets": ["p/m"]}]', '{"v": 100}',
+   'v', '')
+"""
+
+
+async def test_a_limit_that_nothing_would_ever_meet_is_refused(migrated_dsn: str) -> None:
+    async with instance(migrated_dsn) as one:
+        for target in ("route:/v1/chat/completions", "key:nobody", "tenant:nowhere"):
+            with pytest.raises(NotFoundError):
+                await one.administration.set(limit(target, per_minute=1), BY)
+        assert await one.administration.list() == []
+
+
 def in_force(kind: TargetKind, whom: int | str = "") -> Callable[[Instance], bool]:
     return lambda one: bool(one.watch.book.current.find(kind, whom))
 
@@ -79,6 +96,7 @@ def in_force(kind: TargetKind, whom: int | str = "") -> Callable[[Instance], boo
 async def test_all_instances_together_keep_a_limit(
     migrated_dsn: str, target: str, kind: TargetKind, whom: int | str, fact: str
 ) -> None:
+    sql(migrated_dsn, _ROUTE)
     async with instances(migrated_dsn, 4) as found:
         assert (await rush(found, ANYONE, 20))[0] == 20
         await found[0].administration.set(limit(target, per_hour=3600, burst=10), BY)

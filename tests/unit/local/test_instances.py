@@ -72,6 +72,7 @@ class Child:
         self._lives = list(lives)
         self._status: asyncio.Future[int] = asyncio.Future()
         self.starts = 0
+        self.switched = 0
 
     async def start(self) -> Told:
         self.starts += 1
@@ -90,6 +91,9 @@ class Child:
     def end(self) -> None:
         if not self._status.done():
             self._status.set_result(0)
+
+    def switch_level(self) -> None:
+        self.switched += 1
 
     async def stop(self) -> None:
         self.end()
@@ -137,4 +141,36 @@ async def test_one_that_fails_again_and_again_is_given_up(
     await asyncio.to_thread(eventually, lambda: "given up" in caplog.text)
     assert not await running.alive()
     assert child.starts == 10 + 1
+    await running.close()
+
+
+async def test_an_instance_ends_by_its_own_bounds(
+    kept: Callable[[Child], Awaitable[Instances]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call may have given it a longer DRAIN_TIMEOUT_S than this process began with."""
+    longest = settings(drain_timeout_s=86_400, drain_delay_s=600)
+    waited: list[float] = []
+
+    async def wait(
+        ends: list[asyncio.Task[int]],
+        timeout: float,  # noqa: ASYNC109
+    ) -> tuple[set[asyncio.Task[int]], set[asyncio.Task[int]]]:
+        waited.append(timeout)
+        await asyncio.gather(*ends)
+        return set(ends), set()
+
+    running = await kept(Child())
+    monkeypatch.setattr(asyncio, "wait", wait)
+    await running.drain()
+    assert waited
+    assert waited[0] > longest.drain_timeout_s + longest.drain_delay_s
+
+
+async def test_a_switched_level_of_log_lines_is_passed_on(
+    kept: Callable[[Child], Awaitable[Instances]],
+) -> None:
+    child = Child()
+    running = await kept(child)
+    running.switch_level()
+    assert child.switched == 1
     await running.close()

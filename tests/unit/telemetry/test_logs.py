@@ -146,14 +146,15 @@ def test_a_line_has_its_own_fields_and_those_of_the_instance(
 def test_a_line_is_of_the_request_that_told_it(
     log_format: logs.LogFormat, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    logs.configure("info", log_format)
+    logs.configure("info", log_format, name="ailb-7")
     token = logs.request_id.set("r-9")
     logging.getLogger("ailb_server.x").info("within")
     logs.request_id.reset(token)
     logging.getLogger("ailb_server.x").info("without")
     within, without = _told(capsys).splitlines()
-    assert ("r-9" in within) == (log_format == "json")
-    assert "r-9" not in without
+    assert "r-9" in within
+    assert "request_id" not in without
+    assert ("ailb-7 INFO" in without) == (log_format == "text")
 
 
 @pytest.mark.parametrize("their_own", [False, True])
