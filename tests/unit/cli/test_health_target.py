@@ -31,7 +31,7 @@ def test_it_asks_where_the_server_listens(
         return 0
 
     monkeypatch.setattr(health, "check", check)
-    monkeypatch.setattr(logs, "configure", lambda *_: None)
+    monkeypatch.setattr(logs, "configure", lambda *_, **__: None)
     monkeypatch.chdir(tmp_path)
     environment = {"HOST": host, "GRPC_PORT": "50099"}
     assert CliRunner().invoke(app, ["health"], env=environment).exit_code == 0
