@@ -64,10 +64,12 @@ class Connection(asyncio.Protocol):
 
     @property
     def reusable(self) -> bool:
-        """Whether another request may follow: the answer is whole, and the request too."""
+        """Whether another request may follow: the answer is whole and read, the request sent."""
         transport = self._transport
         return (
             self.complete
+            # What was left unread would be the beginning of the next answer.
+            and not self._pieces
             and not self.lost
             and self._failure is None
             and not self._surplus
@@ -86,6 +88,8 @@ class Connection(asyncio.Protocol):
         self._keep_alive = False
         self.status, self._head_bytes, self._sized = 0, 0, False
         self.headers = []
+        self._pieces.clear()
+        self._ahead = 0
         self.wait_until(deadline)
         if body is None:
             transport.write(head)

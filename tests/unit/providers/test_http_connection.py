@@ -151,6 +151,17 @@ async def test_leaving_early_ends_the_connection(upstream: Upstream) -> None:
         assert upstream.has_room()
 
 
+async def test_what_somebody_left_unread_is_nobody_elses_answer(upstream: Upstream) -> None:
+    secret = _OK + b"content-length: 6\r\n\r\nsecret"
+    async with RawServer([secret, _TWO], stays=True).running() as server:
+        # All of it has come with its head, and none is read.
+        async with upstream.post(server.url, CIMultiDict(), b"") as reply:
+            assert reply.status == 200
+        server.answers = [_TWO]
+        assert await ask(upstream, server) == (200, b"{}")
+        assert server.connections == 2
+
+
 async def test_who_reads_slowly_is_not_sent_everything(upstream: Upstream) -> None:
     """The sender waits: what is held is what was read ahead and what the sockets hold."""
     size = 64 * 1024 * 1024
