@@ -14,7 +14,7 @@ class TelemetrySettings(BaseSettings):
     access_log_sample: _Share = Field(
         0.1,
         description="The share of requests without an error, 0 to 1, that get a line in the access"
-        " log. Errors always get one. Every line costs about a tenth of a small chat's CPU time; the"
+        " log. Errors always get one. A line costs about a tenth of a small chat's CPU time; the"
         " usage ledger has every chat.",
     )
     otel_exporter_otlp_endpoint: AnyHttpUrl | None = Field(
