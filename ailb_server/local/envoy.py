@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from aiohttp import ClientError, ClientSession, UnixConnector
+
 from ailb_server.local.addresses import called_host
 from ailb_server.local.envoy_config import Address, Edge, render
 from ailb_server.local.envoy_program import (
@@ -27,6 +29,8 @@ START_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 5.0
 
 _POLL_S = 0.02
+_ADMIN_SOCKET = "admin.sock"
+_RUNNING = "http.rest.downstream_rq_active"
 _LOG_LINES = 5
 _LOG_TAIL_BYTES = 8192
 
@@ -114,6 +118,15 @@ class EmbeddedEnvoy:
             await self.stop()
             raise
 
+    async def until_idle(self, timeout_s: float) -> None:
+        """Returns once no request is under way, or after `timeout_s`: what the servers told last
+        is then on its way to the callers. An Envoy that does not answer has nothing to wait for."""
+        connector = UnixConnector(str(self._files() / _ADMIN_SOCKET))
+        with suppress(TimeoutError, ClientError, ValueError):
+            async with asyncio.timeout(timeout_s), ClientSession(connector=connector) as session:
+                while await _requests(session):  # noqa: ASYNC110
+                    await asyncio.sleep(_POLL_S)
+
     async def stop(self) -> None:
         """Ends the process at once, running requests too; bounded; may be repeated.
 
@@ -143,7 +156,7 @@ class EmbeddedEnvoy:
             servers=[Address(called, port) for port in self._upstream_ports],
             data_dir=str(source),
             # Relative to the working directory: the path of a socket has at most 107 bytes.
-            admin_socket="admin.sock",
+            admin_socket=_ADMIN_SOCKET,
             transport=self._transport,
             secrets_dir=str(self._files().resolve()),
         )
@@ -225,3 +238,9 @@ def _require_free(address: Address) -> None:
                 raise EnvoyError(f"port {address.port} on {address.host} is taken") from error
             where = f"port {address.port} on {address.host}"
             raise EnvoyError(f"cannot listen on {where}: {error.strerror}") from error
+
+
+async def _requests(admin: ClientSession) -> int:
+    """Those under way. Raises ClientError, or ValueError for an answer that is no number."""
+    async with admin.get("http://envoy/stats", params={"filter": f"^{_RUNNING}$"}) as answer:
+        return int((await answer.text()).rpartition(":")[2])

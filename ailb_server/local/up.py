@@ -26,8 +26,8 @@ from ailb_server.settings.data_directory import data_directory
 UP_ERRORS = (PostgresError, EnvoyError, InstanceError)
 
 _LOOK_EVERY_S = 0.5
-# What the gateways told last is on its way through Envoy, which is ended next.
-_PASS_ON_S = 0.2
+# How long what the gateways told last may take through Envoy, which is ended next.
+_PASS_ON_S = 3.0
 # To Postgres, beside those of the gateways: three are a superuser's, some are for people.
 _OTHER_CONNECTIONS = 20
 
@@ -53,6 +53,7 @@ class Everything:
         self._settings = self._configuration.settings
         self._closing = AsyncExitStack()
         self._gateways: Gateways | None = None
+        self._envoy: EmbeddedEnvoy | None = None
         self._watched: list[tuple[str, Callable[[], Awaitable[bool]]]] = []
 
     async def start(self) -> Running:
@@ -75,7 +76,8 @@ class Everything:
         """Refuses new calls and lets running ones end, bounded by DRAIN_TIMEOUT_S."""
         if self._gateways is not None:
             await self._gateways.drain()
-            await asyncio.sleep(_PASS_ON_S)
+            if self._envoy is not None:
+                await self._envoy.until_idle(_PASS_ON_S)
 
     async def reload(self) -> None:
         """Reads the configuration again; what comes of it is in the log."""
@@ -146,6 +148,7 @@ class Everything:
             transport=transport(settings, (called_host(settings.host),)),
         )
         await envoy.start()
+        self._envoy = envoy
         self._closing.push_async_callback(envoy.stop)
 
         async def alive() -> bool:

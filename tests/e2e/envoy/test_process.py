@@ -70,6 +70,38 @@ async def test_it_runs_from_any_directory_and_stops(tmp_path: Path) -> None:
     await envoy_.stop()
 
 
+async def test_it_is_idle_once_its_requests_have_ended() -> None:
+    called = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        called.set()
+        await reader.read()
+        writer.close()
+
+    upstream = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = free_port()
+    envoy_ = EmbeddedEnvoy(
+        host="127.0.0.1",
+        port=port,
+        upstream_ports=(upstream.sockets[0].getsockname()[1],),
+        concurrency=1,
+    )
+    await envoy_.start()
+    try:
+        await asyncio.wait_for(envoy_.until_idle(60), 10)
+        _, caller = await asyncio.open_connection("127.0.0.1", port)
+        caller.write(b"GET /v1/models HTTP/1.1\r\nhost: ailb\r\n\r\n")
+        await asyncio.wait_for(called.wait(), 10)
+        waiting = asyncio.create_task(envoy_.until_idle(60))
+        done, _ = await asyncio.wait({waiting}, timeout=0.2)
+        assert not done
+        caller.close()
+        await asyncio.wait_for(waiting, 10)
+    finally:
+        await envoy_.stop()
+        upstream.close()
+
+
 async def test_without_a_directory_it_leaves_none() -> None:
     envoy_ = embedded(free_port())
     await envoy_.start()
