@@ -1,7 +1,6 @@
 """What docs/psql.md shows of the audit log, run by psql as it stands."""
 
 import asyncio
-import re
 import time
 
 import pytest
@@ -9,11 +8,9 @@ import pytest
 from ailb_server.domain.audit import Actor, AuditEvent
 from ailb_server.storage.pool import Store
 from tests.integration.audit.conftest import Archive
-from tests.support.postgres import REPOSITORY, psql
+from tests.support.psql_document import inspections, shows
 
-DOCUMENT = (REPOSITORY / "docs" / "psql.md").read_text(encoding="utf-8")
-SECTION = DOCUMENT.partition("\n## Audit\n")[2].partition("\n## ")[0]
-BLOCKS = re.findall(r"^(\S[^\n]*)\n\n```sql\n(.*?)```", SECTION, re.MULTILINE | re.DOTALL)
+BLOCKS = inspections("Audit")
 SHOWN = {
     "What happened": "|key.updated|key 7|ok|root|192.0.2.1|1",
     "Who changed": "|root|key.updated|key 7|requests_per_minute|null|60",
@@ -47,7 +44,4 @@ def test_all_are_shown() -> None:
 
 @pytest.mark.parametrize(("question", "statement"), BLOCKS, ids=[b[0][:20] for b in BLOCKS])
 def test_an_inspection_shows_what_it_says(seeded: str, question: str, statement: str) -> None:
-    done = psql(seeded, "-At", "-c", statement)
-    assert done.returncode == 0, done.stderr
-    (wanted,) = [line for begin, line in SHOWN.items() if question.startswith(begin)]
-    assert wanted in done.stdout
+    shows(seeded, question, statement, SHOWN)

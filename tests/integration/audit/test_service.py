@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,21 +11,18 @@ from typing import Any
 
 import grpc
 import pytest
-from typer.testing import CliRunner, Result
+from typing_extensions import override
 
 from ailb.v1 import audit_service_pb2 as pb
 from ailb.v1.audit_service_pb2_grpc import AuditServiceStub
 from ailb_server.api.audit_service import AuditService
-from ailb_server.api.edge import Edge
-from ailb_server.api.gate import Gate
 from ailb_server.app.services import audit_services
-from ailb_server.cli.main import app
 from ailb_server.domain.audit import Actor, AuditEvent
 from ailb_server.domain.principal import ANYONE, Principal
-from ailb_server.server import GrpcServer
+from ailb_server.server import Register
 from ailb_server.storage.pool import Store
 from tests.integration.audit.conftest import Archive
-from tests.support.loop_thread import LoopThread
+from tests.support.asked_service import AskedService
 from tests.support.postgres import sql
 
 NOW = datetime.now(UTC).replace(microsecond=654_321)
@@ -33,41 +30,13 @@ ROOT = Actor("root", 1, "192.0.2.1", "r-root")
 WHO = {"admin": replace(ANYONE, key_id=1, name="root"), "alice": Principal(1, "default", 7, "a")}
 
 
-class Keys:
-    """The names are the secrets."""
+class Running(AskedService):
+    command = "audit"
 
-    def known(self, secret: str) -> Principal | None:
-        return WHO.get(secret)
-
-    def is_ours(self, secret: str) -> bool:
-        return secret in WHO
-
-    async def authenticate(self, secret: str) -> Principal:
-        return WHO[secret]
-
-
-class Running:
-    """A server in a thread of its own, as commands block."""
-
-    def __init__(self, dsn: str, stack: ExitStack) -> None:
-        self.loop = LoopThread()
-        stack.callback(self.loop.stop)
-        self.loop.run(self._start(dsn))
-        stack.callback(lambda: self.loop.run(self._stop()))
-        channel = stack.enter_context(grpc.insecure_channel(self.target))
-        self.stub: Any = AuditServiceStub(channel)
-
-    async def _start(self, dsn: str) -> None:
-        self._store = Store(dsn, size=3)
-        await self._store.open()
-        self.archive = Archive(self._store)
-        services = audit_services(AuditService(self.archive.queries))
-        self._server = GrpcServer(Edge(10, Gate(Keys(), lambda _: None)), services, max_calls=10)
-        self.target = f"127.0.0.1:{await self._server.start('127.0.0.1', 0)}"
-
-    async def _stop(self) -> None:
-        await self._server.stop()
-        await self._store.close()
+    @override
+    def services(self, store: Store) -> Sequence[Register]:
+        self.archive = Archive(store)
+        return audit_services(AuditService(self.archive.queries))
 
     def add(self, event: AuditEvent) -> None:
         self.loop.run(self.archive.log.append(event))
@@ -75,15 +44,11 @@ class Running:
     def page(self, key: str = "admin", **asked: Any) -> Any:
         request = pb.ListAuditEventsRequest(**asked)
         metadata = (("authorization", f"Bearer {key}"),)
-        return self.stub.ListAuditEvents(request, metadata=metadata, timeout=10)
+        stub: Any = AuditServiceStub(self.channel)
+        return stub.ListAuditEvents(request, metadata=metadata, timeout=10)
 
     def subjects(self, **asked: Any) -> list[str]:
         return [event.subject for event in self.page(**asked).events]
-
-    def told(self, *arguments: str, key: str = "admin") -> Result:
-        """What the command prints."""
-        command = ["audit", *arguments, "--target", self.target, "--api-key", key]
-        return CliRunner().invoke(app, command)
 
 
 def ago(hours: float) -> float:
@@ -94,7 +59,7 @@ def ago(hours: float) -> float:
 def running(migrated_dsn: str) -> Iterator[Running]:
     sql(migrated_dsn, "INSERT INTO tenants (name) VALUES ('acme')")
     with ExitStack() as stack:
-        server = Running(migrated_dsn, stack)
+        server = Running(migrated_dsn, WHO, stack)
         created = AuditEvent("key.created", ROOT, 1, "key 7", after={"name": "alice"}, at=ago(50))
         server.add(created)
         server.add(

@@ -1,18 +1,16 @@
 """What docs/psql.md shows of memory, run by psql as it stands."""
 
 import asyncio
-import re
 
 import pytest
 
 from ailb_server.storage.pool import Store
 from tests.integration.memory.instance import Instance
 from tests.support.conversations import exchange, user
-from tests.support.postgres import REPOSITORY, psql
+from tests.support.postgres import psql
+from tests.support.psql_document import inspections, shows
 
-DOCUMENT = (REPOSITORY / "docs" / "psql.md").read_text(encoding="utf-8")
-(SECTION,) = re.findall(r"^## Memory\n(.*?)(?=^## |\Z)", DOCUMENT, re.MULTILINE | re.DOTALL)
-BLOCKS = re.findall(r"^(\S[^\n]*)\n\n```sql\n(.*?)```", SECTION, re.MULTILINE | re.DOTALL)
+BLOCKS = inspections("Memory")
 SHOWN = {
     "Which sessions": "default|alice-1||4|",
     "What was said": "1|assistant|Nice to meet you.|openai|gpt-x|7|stop",
@@ -46,10 +44,7 @@ def test_there_are_five() -> None:
 
 @pytest.mark.parametrize(("question", "statement"), BLOCKS, ids=[b[0][:20] for b in BLOCKS])
 def test_an_inspection_shows_what_it_says(seeded: str, question: str, statement: str) -> None:
-    done = psql(seeded, "-At", "-c", statement)
-    assert done.returncode == 0, done.stderr
-    (wanted,) = [line for begin, line in SHOWN.items() if question.startswith(begin)]
-    assert wanted in done.stdout
+    shows(seeded, question, statement, SHOWN)
 
 
 def test_everything_explains_itself(seeded: str) -> None:

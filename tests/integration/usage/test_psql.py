@@ -1,19 +1,17 @@
 """What docs/psql.md shows of usage, run by psql as it stands; the indexes serve what they say."""
 
 import asyncio
-import re
 from datetime import UTC, datetime
 
 import pytest
 
 from ailb_server.storage.pool import Store
 from tests.integration.usage.conftest import Books
-from tests.support.postgres import REPOSITORY, psql, sql
+from tests.support.postgres import psql, sql
+from tests.support.psql_document import inspections, shows
 from tests.support.usage import entry
 
-DOCUMENT = (REPOSITORY / "docs" / "psql.md").read_text(encoding="utf-8")
-SECTION = DOCUMENT.partition("\n## Usage\n")[2].partition("\n## ")[0]
-BLOCKS = re.findall(r"^(\S[^\n]*)\n\n```sql\n(.*?)```", SECTION, re.MULTILINE | re.DOTALL)
+BLOCKS = inspections("Usage")
 SHOWN = {
     "What was spent": "default||3|45|0.000180",
     "How did the last": "|3|1|30|15|0.000180|████████████████████",
@@ -48,10 +46,7 @@ def test_all_are_shown() -> None:
 
 @pytest.mark.parametrize(("question", "statement"), BLOCKS, ids=[b[0][:20] for b in BLOCKS])
 def test_an_inspection_shows_what_it_says(seeded: str, question: str, statement: str) -> None:
-    done = psql(seeded, "-At", "-c", statement)
-    assert done.returncode == 0, done.stderr
-    (wanted,) = [line for begin, line in SHOWN.items() if question.startswith(begin)]
-    assert wanted in done.stdout
+    shows(seeded, question, statement, SHOWN)
 
 
 def test_the_views_add_up(seeded: str) -> None:

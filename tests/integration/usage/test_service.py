@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,21 +12,18 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from typer.testing import CliRunner, Result
+from typing_extensions import override
 
 from ailb.v1 import usage_service_pb2 as pb
 from ailb.v1.usage_service_pb2_grpc import UsageServiceStub
-from ailb_server.api.edge import Edge
-from ailb_server.api.gate import Gate
 from ailb_server.api.usage_service import UsageService
 from ailb_server.app.services import usage_services
-from ailb_server.cli.main import app
 from ailb_server.domain.principal import ANYONE, Principal, Role
 from ailb_server.domain.usage import UsageEntry
-from ailb_server.server import GrpcServer
+from ailb_server.server import Register
 from ailb_server.storage.pool import Store
 from tests.integration.usage.conftest import Books
-from tests.support.loop_thread import LoopThread
+from tests.support.asked_service import AskedService
 from tests.support.postgres import sql
 from tests.support.usage import entry
 
@@ -39,54 +36,22 @@ WHO = {
 }
 
 
-class Keys:
-    """The names are the secrets."""
+class Running(AskedService):
+    command = "usage"
 
-    def known(self, secret: str) -> Principal | None:
-        return WHO.get(secret)
-
-    def is_ours(self, secret: str) -> bool:
-        return secret in WHO
-
-    async def authenticate(self, secret: str) -> Principal:
-        return WHO[secret]
-
-
-class Running:
-    """A server in a thread of its own, as commands block."""
-
-    def __init__(self, dsn: str, stack: ExitStack) -> None:
-        self.loop = LoopThread()
-        stack.callback(self.loop.stop)
-        self.loop.run(self._start(dsn))
-        stack.callback(lambda: self.loop.run(self._stop()))
-        channel = stack.enter_context(grpc.insecure_channel(self.target))
-        self.stub: Any = UsageServiceStub(channel)
-
-    async def _start(self, dsn: str) -> None:
-        self._store = Store(dsn, size=3)
-        await self._store.open()
-        self.books = Books(self._store)
-        edge = Edge(10, Gate(Keys(), lambda _: None))
-        services = usage_services(UsageService(self.books.queries))
-        self._server = GrpcServer(edge, services, max_calls=10)
-        self.target = f"127.0.0.1:{await self._server.start('127.0.0.1', 0)}"
-
-    async def _stop(self) -> None:
-        await self._server.stop()
-        await self._store.close()
+    @override
+    def services(self, store: Store) -> Sequence[Register]:
+        self.books = Books(store)
+        return usage_services(UsageService(self.books.queries))
 
     def add(self, *entries: UsageEntry) -> None:
         self.loop.run(self.books.add(*entries))
 
-    def told(self, *arguments: str, key: str = "admin") -> Result:
-        """What the command prints."""
-        command = ["usage", *arguments, "--target", self.target, "--api-key", key]
-        return CliRunner().invoke(app, command)
-
     def ask(self, method: str, request: Any, key: str = "admin") -> Any:
         metadata = (("authorization", f"Bearer {key}"),)
-        return getattr(self.stub, method)(request, metadata=metadata, timeout=10)
+        return getattr(UsageServiceStub(self.channel), method)(
+            request, metadata=metadata, timeout=10
+        )
 
 
 @pytest.fixture
@@ -99,7 +64,7 @@ def running(migrated_dsn: str) -> Iterator[Running]:
             f" ({number}, 2, '{name}', 'user', 'ailb_x', decode(repeat('0{number}', 32), 'hex'))",
         )
     with ExitStack() as stack:
-        found = Running(migrated_dsn, stack)
+        found = Running(migrated_dsn, WHO, stack)
         found.add(
             entry(NOW, tenant_id=2, key_id=7, cost_micro_dollars=1_000_001),
             entry(NOW, tenant_id=2, key_id=7, cost_micro_dollars=1, model_sent="=cmd()"),
