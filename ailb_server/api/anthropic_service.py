@@ -56,14 +56,16 @@ class AnthropicService(pb_grpc.AnthropicServiceServicer):
         self, request: pb.CreateMessageRequest, context: Context
     ) -> AsyncIterator[HttpBody]:
         """A REST caller gets errors as Anthropic writes them, a gRPC caller as gRPC does."""
-        call, response = current_call.get(), Response(context)
+        call = current_call.get()
+        response = Response(context, call.writing)
         failure = None
         try:
             with Refusals(call):
                 asked = parse_messages_request(request.body.data, _headers(context))
-            async with aclosing(self._answered(asked, response, context)) as bodies:
-                async for body in bodies:
-                    yield body
+            with Interruption(call):
+                async with aclosing(self._answered(asked, response, context)) as bodies:
+                    async for body in bodies:
+                        yield body
         except Exception as error:
             if not call.rest:
                 raise
@@ -72,7 +74,7 @@ class AnthropicService(pb_grpc.AnthropicServiceServicer):
             return
         if await response.begin(_failed(call, failure)):
             yield _error(call, failure)
-        else:
+        elif asked.chat.stream:
             event = anthropic_errors.error_event(failure, call.request_id)
             yield HttpBody(content_type=EVENT_STREAM, data=event)
 

@@ -27,6 +27,18 @@ _REQUEST_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "_.:/+
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
+class Writing:
+    """Whether a message or the headers of a call are being written. Cut in the middle they would be
+    the last: no error could be told behind them. So a call that this server ends while it is `busy`
+    is `spared`, and ends after that."""
+
+    __slots__ = ("busy", "spared")
+
+    def __init__(self) -> None:
+        self.busy = False
+        self.spared = False
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """Facts of the running call. `rest`: it came through Envoy's transcoder.
@@ -44,6 +56,7 @@ class Call:
     principal: Principal = ANYONE
     refused: Callable[[str], None] = field(default=lambda _: None, compare=False)
     trace: Mapping[str, str] = field(default_factory=dict, compare=False)
+    writing: Writing = field(default_factory=Writing, compare=False)
 
 
 current_call: ContextVar[Call] = ContextVar("current_call")
@@ -140,7 +153,14 @@ def on_behalf_of(call: Call, principal: Principal) -> Call:
     """The call, once it is known whose it is."""
     # `replace` costs four times as much, on every call.
     return Call(
-        call.request_id, call.rest, call.wire, call.interrupted, principal, call.refused, call.trace
+        call.request_id,
+        call.rest,
+        call.wire,
+        call.interrupted,
+        principal,
+        call.refused,
+        call.trace,
+        call.writing,
     )
 
 

@@ -4,9 +4,9 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from types import TracebackType
+from types import AsyncGeneratorType, TracebackType
 from typing import Any, TypeAlias
 
 import grpc
@@ -20,6 +20,7 @@ from ailb_server.api.call import (
     Call,
     Context,
     Refusals,
+    Writing,
     arrival,
     current_call,
     interrupted,
@@ -89,7 +90,7 @@ class Edge(grpc.aio.ServerInterceptor):
         self._max_calls = max_calls
         self._gate = gate
         self.refused = refused
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: dict[asyncio.Task[Any], Writing] = {}
         self._refusing = False
         self._interrupting = False
         self._wrapped: dict[str, Handler] = {}
@@ -106,8 +107,11 @@ class Edge(grpc.aio.ServerInterceptor):
     async def interrupt(self, timeout_s: float) -> None:
         """Ends the bounded calls that run, each with its error; returns once they have told it."""
         self._interrupting = True
-        for task in self._running:
-            task.cancel()
+        for task, writing in self._running.items():
+            if writing.busy:
+                writing.spared = True
+            else:
+                task.cancel()
         await self.wait_idle(timeout_s)
 
     @override
@@ -174,15 +178,23 @@ class Edge(grpc.aio.ServerInterceptor):
 
     def _stream(self, behavior: Any, way: "_Way") -> Any:
         async def call(request: Any, context: Context) -> None:
-            async with _Entered(self, way, context, request):
+            entered = _Entered(self, way, context, request)
+            async with entered:
                 answer = behavior(request, context)
                 if not inspect.isasyncgen(answer):
                     await answer
                     return
                 # Closed now: a cancelled call must not leave its upstream to the collector.
+                writing = entered.call.writing
                 async with aclosing(answer):
                     async for message in answer:
+                        writing.busy = True
                         await context.write(message)
+                        writing.busy = False
+                        if writing.spared:
+                            break
+                    if writing.spared:
+                        await _tell_end(answer, context)
 
         return call
 
@@ -205,13 +217,13 @@ class Edge(grpc.aio.ServerInterceptor):
             call = on_behalf_of(call, principal)
         current_call.set(call)
         if way.bounded and (task := asyncio.current_task()) is not None:
-            self._admit(task)
+            self._admit(task, call.writing)
         return call
 
     def ended(self, watched: Watched) -> None:
         """It is over."""
         if (task := asyncio.current_task()) is not None:
-            self._running.discard(task)
+            self._running.pop(task, None)
         if watched.told:
             self._traffic.active -= 1
         self._watch.end(watched)
@@ -227,12 +239,12 @@ class Edge(grpc.aio.ServerInterceptor):
             finally:
                 self._watch.authenticated(time.perf_counter() - started)
 
-    def _admit(self, task: asyncio.Task[Any]) -> None:
+    def _admit(self, task: asyncio.Task[Any], writing: Writing) -> None:
         if self._refusing:
             raise ShuttingDownError("This instance ends. Try again.", retry_after_s=1)
         if len(self._running) >= self._max_calls:
             raise OverloadedError("This instance serves as many calls as it may.", retry_after_s=1)
-        self._running.add(task)
+        self._running[task] = writing
 
     def is_interrupting(self) -> bool:
         """Whether this server ends the calls that run."""
@@ -243,7 +255,7 @@ class _Entered:
     """A call from its arrival to its end, whose errors it tells the caller. A class, because it is
     around every call: a generator costs twice as much."""
 
-    __slots__ = ("_call", "_edge", "_watched", "context", "request", "way")
+    __slots__ = ("_edge", "_watched", "call", "context", "request", "way")
 
     def __init__(self, edge: Edge, way: _Way, context: Context, request: object) -> None:
         self._edge = edge
@@ -256,11 +268,11 @@ class _Entered:
         edge = self._edge
         call, secret = arrival(self.context, edge.is_interrupting, edge.refused)
         logs.request_id.set(call.request_id)
-        self._call = call
+        self.call = call
         self._watched = edge.began(self.way, call)
         try:
             with Refusals(call):
-                self._call = call = await edge.let_in(self, call, secret)
+                self.call = call = await edge.let_in(self, call, secret)
                 self._watched.who = call.principal
         except BaseException as error:
             await self._leave(error)
@@ -282,7 +294,7 @@ class _Entered:
             self._edge.ended(self._watched)
 
     async def _failed(self, error: BaseException) -> None:
-        call = self._call
+        call = self.call
         if isinstance(error, asyncio.CancelledError):
             error = interrupted(call) or error
         if isinstance(error, grpc.aio.AbortError):
@@ -293,6 +305,14 @@ class _Entered:
         told = errors.as_ailb_error(error, call.request_id)
         self._watched.outcome = told.reason.value.lower()
         await abort(self.context, call, told)
+
+
+async def _tell_end(answer: AsyncGeneratorType[Any, Any], context: Context) -> None:
+    """Cancels what makes the answer, and writes what that has to say to it."""
+    with suppress(StopAsyncIteration):
+        await context.write(await answer.athrow(asyncio.CancelledError()))
+        async for message in answer:
+            await context.write(message)
 
 
 def _counted(serialize: Any, traffic: Traffic) -> Any:

@@ -27,7 +27,9 @@ class Heartbeat:
         """Something is about to be written; returns once no beat is being written."""
         self._idle_since = None
         if self._beating is not None:
-            await self._beating
+            # Not the task itself: a call that is ended here would cut what the beat writes.
+            await asyncio.wait((self._beating,))
+            self._beating.result()
             self._beating = None
 
     def resume(self) -> None:

@@ -74,7 +74,8 @@ class OpenAIService(pb_grpc.OpenAIServiceServicer):
     async def _relayed(
         self, parse: Parse, data: bytes, context: Context
     ) -> AsyncGenerator[HttpBody, None]:
-        call, response = current_call.get(), Response(context)
+        call = current_call.get()
+        response = Response(context, call.writing)
         try:
             with Refusals(call):
                 request = parse(data)
@@ -100,7 +101,7 @@ class OpenAIService(pb_grpc.OpenAIServiceServicer):
             return
         if await response.begin(_failed(call, failure)):
             yield HttpBody(content_type=_JSON, data=errors.openai_body(failure))
-        else:
+        elif request.stream:
             yield _error_event(failure)
 
 

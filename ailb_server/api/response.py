@@ -6,6 +6,8 @@ from typing import Any, TypeAlias
 import grpc
 from google.api.httpbody_pb2 import HttpBody
 
+from ailb_server.api.call import Writing
+
 Context: TypeAlias = grpc.aio.ServicerContext[Any, HttpBody]
 Headers: TypeAlias = Sequence[tuple[str, str]]
 
@@ -15,10 +17,11 @@ EVENT_STREAM = "text/event-stream; charset=utf-8"
 class Response:
     """Begun by whoever has something to tell first: an answer, a failure, or a beat."""
 
-    __slots__ = ("_context", "begun")
+    __slots__ = ("_context", "_writing", "begun")
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, writing: Writing) -> None:
         self._context = context
+        self._writing = writing
         self.begun = False
 
     async def begin(self, headers: Headers) -> bool:
@@ -26,7 +29,9 @@ class Response:
         if self.begun:
             return False
         self.begun = True
+        self._writing.busy = True
         await self._context.send_initial_metadata(headers)
+        self._writing.busy = False
         return True
 
     async def beat(self, headers: Headers, event: bytes) -> None:

@@ -13,7 +13,6 @@ from ailb_server.memory.journal import Journal
 from ailb_server.memory.request_turns import exchange_turns
 from ailb_server.memory.stores import AppendStore
 
-# How long an answer's end waits for the store.
 PATIENCE_S = 1.0
 _DRAIN_TIMEOUT_S = 10.0
 _FIRST_PAUSE_S = 0.1
@@ -23,7 +22,8 @@ _log = logging.getLogger(__name__)
 
 
 class Remembering:
-    """`stored` is called after each exchange that was stored."""
+    """`stored` is called after each exchange that was stored. An answer's end waits `patience_s`
+    for the store."""
 
     def __init__(
         self,
@@ -31,14 +31,16 @@ class Remembering:
         journal: Journal,
         availability: Availability,
         stored: Callable[[], None],
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._store = store
         self._journal = journal
         self._availability = availability
         self._stored = stored
+        self._patience_s = patience_s
 
     async def remember(self, exchange: Exchange) -> None:
-        """Returns once it is stored; in an outage within PATIENCE_S, and stores it later.
+        """Returns once it is stored; in an outage within `patience_s`, and stores it later.
 
         Whatever cancels the caller, the exchange is stored or waits to be.
         """
@@ -89,7 +91,7 @@ class Remembering:
     async def _stored_now(self, turns: NewExchange) -> bool:
         """False if it has to wait. An append that was cut off is repeated later: its key tells."""
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(self._patience_s):
                 await self._store.append(turns, unknown)
         except (StorageUnavailableError, TimeoutError):
             self._availability.suspect()

@@ -45,6 +45,29 @@ async def test_a_stream_cut_by_the_end_says_so(postgres_server: str, *, drained:
     assert "[DONE]" not in text
 
 
+@pytest.mark.parametrize("path", [CHAT, "/v1/messages"])
+async def test_each_of_many_streams_says_so_whatever_it_was_writing(
+    postgres_server: str, path: str
+) -> None:
+    async def told(http: aiohttp.ClientSession, begun: asyncio.Event) -> str:
+        body = {**BODY, "model": "demo-long", "max_tokens": 50_000, "stream": True}
+        async with http.post(path, json=body) as response:
+            await response.content.readuntil(b"\n\n")
+            begun.set()
+            text = await response.text()
+        return [line for line in text.splitlines() if line][-1]
+
+    with Stack(postgres_server) as stack:
+        stack.loop.run(_paced(stack, chunk_ms=1))
+        async with aiohttp.ClientSession(stack.rest) as http:
+            begun = [asyncio.Event() for _ in range(20)]
+            streams = [asyncio.create_task(told(http, event)) for event in begun]
+            await asyncio.gather(*(event.wait() for event in begun))
+            await asyncio.to_thread(stack.loop.run, stack.gateway.close())
+            ends = await asyncio.gather(*streams)
+    assert all("error" in json.loads(end.removeprefix("data: ")) for end in ends), ends
+
+
 async def test_a_stream_of_messages_cut_by_the_end_says_so(postgres_server: str) -> None:
     with Stack(postgres_server) as stack:
         # `demo-long` at the pace that the upstream keeps: this face has no field `demo`.
@@ -62,8 +85,8 @@ async def test_a_stream_of_messages_cut_by_the_end_says_so(postgres_server: str)
     assert "message_stop" not in text
 
 
-async def _paced(stack: Stack) -> None:
-    stack.upstream.server.behave({"chunk_ms": 50})
+async def _paced(stack: Stack, chunk_ms: int = 50) -> None:
+    stack.upstream.server.behave({"chunk_ms": chunk_ms})
 
 
 async def test_the_messages_face_heeds_the_callers_strategy(stack: Stack) -> None:

@@ -66,6 +66,7 @@ async def serving(
         "DEMO_PROVIDER": "true",
         "ADMIN_API_KEY": ADMIN,
         "LOG_FORMAT": "json",
+        "ACCESS_LOG_SAMPLE": 1,
         "MODULE_ID": ME,
         "NLB_ADDRESS": nlb.address,
         "NLB_HEARTBEAT_S": 0.2,

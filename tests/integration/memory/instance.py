@@ -32,7 +32,7 @@ RULES = RecallRules(recent_tokens=200, similar_turns=3, embedding_timeout_s=0.2)
 
 
 class Instance:
-    """One gateway's memory."""
+    """One gateway's memory. Patient: a slow disk is no outage, unless a test says so."""
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class Instance:
         rules: RecallRules = RULES,
         ttl: timedelta = timedelta(days=90),
         journal_size: int = 10_000,
+        patience_s: float = 30.0,
     ) -> None:
         self.store = store
         self.embedder = embedder or HashingEmbedder()
@@ -62,7 +63,11 @@ class Instance:
             rules,
         )
         remembering = Remembering(
-            PostgresMemoryAppend(store), self.journal, self.availability, self.embedding.wake
+            PostgresMemoryAppend(store),
+            self.journal,
+            self.availability,
+            self.embedding.wake,
+            patience_s,
         )
         self.memory = ConversationMemory(
             recalling, remembering, self.availability, self.embedding, self.sweeping

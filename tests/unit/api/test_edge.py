@@ -228,6 +228,62 @@ async def test_a_stream_that_cannot_be_written_is_closed_at_once() -> None:
     assert log == ["closed"]
 
 
+class _Slow(FakeContext):
+    """Whose writes take until `go_on`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on, self.cut = asyncio.Event(), False
+
+    @override
+    async def write(self, message: object) -> None:
+        try:
+            await self.go_on.wait()
+        except asyncio.CancelledError:
+            self.cut = True
+            raise
+        self.written.append(message)
+
+
+async def test_the_servers_end_lets_a_message_be_written_and_tells_behind_it() -> None:
+    async def stream(request: object, context: object) -> AsyncIterator[str]:
+        try:
+            yield "1"
+            yield "never"
+        except asyncio.CancelledError:
+            yield "ended"
+            yield "told"
+
+    edge, context = Edge(1), _Slow()
+    handler = await _wrapped(edge, grpc.unary_stream_rpc_method_handler(stream))
+    call = asyncio.create_task(handler.unary_stream("a", context))
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(edge.interrupt(60))
+    await asyncio.sleep(0)
+    context.go_on.set()
+    await asyncio.gather(call, ending)
+    assert (context.written, context.cut) == (["1", "ended", "told"], False)
+
+
+async def test_the_servers_end_is_a_typed_streams_error_behind_what_is_being_written() -> None:
+    async def stream(request: object, context: object) -> AsyncIterator[str]:
+        yield "1"
+        yield "never"
+
+    edge, context = Edge(1), _Slow()
+    handler = await _wrapped(edge, grpc.unary_stream_rpc_method_handler(stream))
+    call = asyncio.create_task(handler.unary_stream("a", context))
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(edge.interrupt(60))
+    await asyncio.sleep(0)
+    context.go_on.set()
+    with pytest.raises(grpc.aio.AbortError):
+        await call
+    await ending
+    assert (context.written, context.cut) == (["1"], False)
+    assert context.error_info.reason == "SHUTTING_DOWN"
+
+
 async def test_a_stream_that_breaks_ends_with_its_error() -> None:
     async def stream(request: object, context: object) -> AsyncIterator[str]:
         yield "1"
