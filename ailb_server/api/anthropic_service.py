@@ -20,6 +20,7 @@ from ailb_server.api.call_watch import told_of
 from ailb_server.api.call_wishes import call_wishes
 from ailb_server.api.heartbeat import Heartbeat
 from ailb_server.api.response import EVENT_STREAM, Response
+from ailb_server.domain.chat import tells_end
 from ailb_server.domain.errors import AilbError
 from ailb_server.pipeline.chat import ChatAnswer, Chats
 from ailb_server.pipeline.counting import TokenCounting
@@ -72,6 +73,7 @@ class AnthropicService(pb_grpc.AnthropicServiceServicer):
             failure = told_of(errors.as_ailb_error(error, call.request_id))
         if failure is None:
             return
+        call.writing.last = True
         if await response.begin(_failed(call, failure)):
             yield _error(call, failure)
         elif asked.chat.stream:
@@ -94,6 +96,7 @@ class AnthropicService(pb_grpc.AnthropicServiceServicer):
                         if not response.begun:
                             told = _told(call, asked, answer, translated=translated)
                             await response.begin(told)
+                        call.writing.last = not stream or tells_end(wire)
                         yield HttpBody(content_type=EVENT_STREAM if stream else _JSON, data=wire)
                         heart.resume()
 

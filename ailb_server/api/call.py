@@ -30,12 +30,14 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 class Writing:
     """Whether a message or the headers of a call are being written. Cut in the middle they would be
     the last: no error could be told behind them. So a call that this server ends while it is `busy`
-    is `spared`, and ends after that."""
+    is `spared`, and ends after that. `last`: what is to be written next is the last, most likely.
+    """
 
-    __slots__ = ("busy", "spared")
+    __slots__ = ("busy", "last", "spared")
 
     def __init__(self) -> None:
         self.busy = False
+        self.last = False
         self.spared = False
 
 

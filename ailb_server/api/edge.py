@@ -4,12 +4,13 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
-from types import AsyncGeneratorType, TracebackType
+from types import TracebackType
 from typing import Any, TypeAlias
 
 import grpc
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import DecodeError
 from typing_extensions import override
 
@@ -28,6 +29,7 @@ from ailb_server.api.call import (
 )
 from ailb_server.api.call_watch import CallWatch, Watched
 from ailb_server.api.credentials import peer
+from ailb_server.api.flow import NOTHING, flow
 from ailb_server.api.gate import Gate, Visit
 from ailb_server.api.modules import came
 from ailb_server.api.signed_calls import signed_call
@@ -51,6 +53,14 @@ _UNBOUNDED = (
     "/ailb.v1.MetricsService/",
     # A load balancer must see that an instance is overloaded, or that it ends.
     *(f"/marchproxy.ModuleService/{rpc}" for rpc in _POLLS),
+)
+# Streams of pieces of one HTTP body: an empty last one says nothing.
+_BODIES = frozenset(
+    {
+        "/ailb.openai.v1.OpenAIService/CreateChatCompletion",
+        "/ailb.openai.v1.OpenAIService/CreateCompletion",
+        "/ailb.anthropic.v1.AnthropicService/CreateMessage",
+    }
 )
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -142,6 +152,16 @@ class Edge(grpc.aio.ServerInterceptor):
                 None,
                 serialize,
             )
+        if method in _BODIES:
+            # Only gRPC's unary calls end with a message and the status at once. To a caller both
+            # are the same.
+            return grpc.unary_unary_rpc_method_handler(
+                self._body(
+                    self._parsed(handler.request_deserializer, handler.unary_stream), serialize, way
+                ),
+                None,
+                serialize,
+            )
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(
                 self._stream(handler.stream_stream, way),
@@ -176,6 +196,19 @@ class Edge(grpc.aio.ServerInterceptor):
 
         return call
 
+    def _body(self, behavior: Any, serialize: Any, way: "_Way") -> Any:
+        async def call(request: Any, context: Context) -> HttpBody:
+            def write(message: HttpBody) -> Awaitable[None]:
+                # The context of a unary call does not serialize.
+                return context.write(serialize(message))
+
+            entered = _Entered(self, way, context, request)
+            async with entered, aclosing(behavior(request, context)) as answer:
+                last = await flow(answer, write, entered.call.writing)
+            return HttpBody() if last is NOTHING else last
+
+        return call
+
     def _stream(self, behavior: Any, way: "_Way") -> Any:
         async def call(request: Any, context: Context) -> None:
             entered = _Entered(self, way, context, request)
@@ -185,16 +218,10 @@ class Edge(grpc.aio.ServerInterceptor):
                     await answer
                     return
                 # Closed now: a cancelled call must not leave its upstream to the collector.
-                writing = entered.call.writing
                 async with aclosing(answer):
-                    async for message in answer:
-                        writing.busy = True
-                        await context.write(message)
-                        writing.busy = False
-                        if writing.spared:
-                            break
-                    if writing.spared:
-                        await _tell_end(answer, context)
+                    last = await flow(answer, context.write, entered.call.writing)
+                if last is not NOTHING:
+                    await context.write(last)
 
         return call
 
@@ -305,14 +332,6 @@ class _Entered:
         told = errors.as_ailb_error(error, call.request_id)
         self._watched.outcome = told.reason.value.lower()
         await abort(self.context, call, told)
-
-
-async def _tell_end(answer: AsyncGeneratorType[Any, Any], context: Context) -> None:
-    """Cancels what makes the answer, and writes what that has to say to it."""
-    with suppress(StopAsyncIteration):
-        await context.write(await answer.athrow(asyncio.CancelledError()))
-        async for message in answer:
-            await context.write(message)
 
 
 def _counted(serialize: Any, traffic: Traffic) -> Any:

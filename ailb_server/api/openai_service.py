@@ -20,7 +20,7 @@ from ailb_server.api.embedding_wire import parse_embedding_request
 from ailb_server.api.heartbeat import Heartbeat
 from ailb_server.api.openai_wire import parse_chat_request
 from ailb_server.api.response import EVENT_STREAM, Response
-from ailb_server.domain.chat import ChatRequest
+from ailb_server.domain.chat import ChatRequest, is_last
 from ailb_server.domain.errors import AilbError
 from ailb_server.pipeline.chat import Chats
 
@@ -91,6 +91,7 @@ class OpenAIService(pb_grpc.OpenAIServiceServicer):
                             # Empty where all that came was usage that nobody asked for.
                             if chunk.wire:
                                 await heart.pause()
+                                call.writing.last = is_last(chunk, stream=request.stream)
                                 yield HttpBody(content_type=content_type, data=chunk.wire)
                                 heart.resume()
         except Exception as error:
@@ -99,6 +100,7 @@ class OpenAIService(pb_grpc.OpenAIServiceServicer):
             failure = told_of(errors.as_ailb_error(error, call.request_id))
         else:
             return
+        call.writing.last = True
         if await response.begin(_failed(call, failure)):
             yield HttpBody(content_type=_JSON, data=errors.openai_body(failure))
         elif request.stream:

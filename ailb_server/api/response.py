@@ -8,7 +8,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from ailb_server.api.call import Writing
 
-Context: TypeAlias = grpc.aio.ServicerContext[Any, HttpBody]
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 Headers: TypeAlias = Sequence[tuple[str, str]]
 
 EVENT_STREAM = "text/event-stream; charset=utf-8"
@@ -37,4 +37,6 @@ class Response:
     async def beat(self, headers: Headers, event: bytes) -> None:
         """Writes an event that says nothing, if need be as the first."""
         await self.begin(headers)
-        await self._context.write(HttpBody(content_type=EVENT_STREAM, data=event))
+        body = HttpBody(content_type=EVENT_STREAM, data=event)
+        # See `Edge`: the context of a body's pieces does not serialize.
+        await self._context.write(body.SerializeToString())

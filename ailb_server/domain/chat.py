@@ -83,3 +83,22 @@ class ChatChunk:
     wire: bytes
     usage: TokenUsage | None = None
     wire_format: Wire = "openai"
+
+
+# The last events of a stream, in OpenAI's and in Anthropic's format.
+_ENDS = (b"data: [DONE]", b"event: message_stop")
+
+
+def is_last(chunk: ChatChunk, *, stream: bool) -> bool:
+    """Whether it tells that the answer is over."""
+    return not stream or tells_end(chunk.wire)
+
+
+def tells_end(events: bytes) -> bool:
+    """Whether one of these server-sent events is a stream's last. Only where a line begins: a model
+    may say the same words in the middle of its answer."""
+    return any(end in events and _begins_line(events, end) for end in _ENDS)
+
+
+def _begins_line(text: bytes, words: bytes) -> bool:
+    return text.startswith(words) or b"\n" + words in text or b"\r" + words in text

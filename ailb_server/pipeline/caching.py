@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
-from ailb_server.domain.chat import ChatChunk, ChatRequest, Operation, TokenUsage
+from ailb_server.domain.chat import ChatChunk, ChatRequest, Operation, TokenUsage, is_last
 from ailb_server.domain.repeats import (
     AnswerCache,
     CacheResult,
@@ -15,7 +15,7 @@ from ailb_server.domain.repeats import (
 )
 from ailb_server.domain.route import Asker
 from ailb_server.domain.target import Target
-from ailb_server.pipeline.context import Prepared, is_last
+from ailb_server.pipeline.context import Prepared
 from ailb_server.pipeline.digests import cache_digest
 from ailb_server.pipeline.recordings import (
     Recorder,
@@ -125,7 +125,7 @@ class CacheStage:
         async with aclosing(chunks):
             async for chunk in chunks:
                 recorder.add(chunk)
-                if digest is not None and (not request.stream or is_last(chunk)):
+                if digest is not None and is_last(chunk, stream=request.stream):
                     await self._keep(digest, look.ttl_s, request, by, recorder)
                 yield chunk
 

@@ -1,12 +1,11 @@
 """Gives a chat its memory and its knowledge, and remembers what came of it."""
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from ailb_server.domain.chat import KNOWLEDGE_FIELDS, ChatChunk, ChatRequest, Operation
+from ailb_server.domain.chat import KNOWLEDGE_FIELDS, ChatChunk, ChatRequest, Operation, is_last
 from ailb_server.domain.context import (
     Exchange,
     Knowledge,
@@ -25,10 +24,6 @@ from ailb_server.pipeline.sources import ends, with_sources
 from ailb_server.pipeline.tally import Tally
 from ailb_server.pipeline.wishes import CallWishes
 from ailb_server.telemetry.tracing import Within
-
-# The last events of a stream in OpenAI's and in Anthropic's format. Only where a line begins: a
-# model may say the same words in the middle of its answer.
-_END = re.compile(rb"(?:\A|[\r\n])(?:data: \[DONE\]|event: message_stop)")
 
 
 @dataclass(slots=True)
@@ -134,15 +129,6 @@ class ContextStage:
         return Remembering(self.memory, session_id, wishes)
 
 
-def is_last(chunk: ChatChunk) -> bool:
-    """Whether a stream's chunk tells that the answer is over."""
-    wire = chunk.wire
-    # Most are not, which is seen ten times as fast without the expression.
-    if b"data: [DONE]" not in wire and b"event: message_stop" not in wire:
-        return False
-    return _END.search(wire) is not None
-
-
 async def remembered(
     chunks: AsyncGenerator[ChatChunk, None],
     request: ChatRequest,
@@ -156,7 +142,7 @@ async def remembered(
         try:
             async for chunk in chunks:
                 remembering.tally.add(chunk)
-                if not request.stream or is_last(chunk):
+                if is_last(chunk, stream=request.stream):
                     await remembering.remember(request, target)
                 yield chunk
         except (asyncio.CancelledError, GeneratorExit):

@@ -6,11 +6,10 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 
-from ailb_server.domain.chat import ChatChunk
+from ailb_server.domain.chat import ChatChunk, is_last
 from ailb_server.domain.errors import StorageUnavailableError
 from ailb_server.domain.repeats import Claim, OnceStore, Recording, RepeatObserver
 from ailb_server.pipeline.chat import ChatAnswer
-from ailb_server.pipeline.context import is_last
 from ailb_server.pipeline.recordings import Recorder, recording_bytes
 
 _log = logging.getLogger(__name__)
@@ -57,7 +56,7 @@ class Holding:
         recorder = Recorder(self.rules.max_answer_bytes)
         async for chunk in answer.chunks:
             recorder.add(chunk)
-            if not stream or is_last(chunk):
+            if is_last(chunk, stream=stream):
                 await self._finish(answer, recorder)
             yield chunk
         await self._finish(answer, recorder)

@@ -4,9 +4,8 @@ import time
 from dataclasses import dataclass, replace
 
 from ailb_server.domain.admission import Admitted
-from ailb_server.domain.chat import ChatChunk, TokenUsage
+from ailb_server.domain.chat import ChatChunk, TokenUsage, is_last
 from ailb_server.pipeline.answer_span import answered
-from ailb_server.pipeline.context import is_last
 from ailb_server.pipeline.record import ChatObserver, ChatRecord
 from ailb_server.routing.dispatcher import Answer
 from ailb_server.routing.facts import BYTES_PER_TOKEN, RequestFacts
@@ -40,7 +39,7 @@ class Reckoning:
             return
         self.record.saw(chunk)
         # What a caller was told the end of must not be lost with this process.
-        if not self.record.stream or is_last(chunk):
+        if is_last(chunk, stream=self.record.stream):
             self.ended()
             self.settle()
             self.record.total_s = time.perf_counter() - self.record.started

@@ -6,6 +6,7 @@ of a general client. See docs/decisions/0013-http-client.md.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -33,6 +34,7 @@ class MalformedError(Exception):
 
 class Connection(asyncio.Protocol):
     """`send`, then `head`, then `read` until it is empty; then it may `send` again if `reusable`.
+    `linger` instead of the last reads.
 
     Every wait is bounded by `deadline` (of the loop's clock), which may be moved meanwhile.
     """
@@ -52,6 +54,7 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._running = self._awaiting_head = self._sized = self._paused = False
         self._failure: Exception | None = None
+        self._lingering: Callable[[Connection], None] | None = None
         self._unread = True
         self._surplus = self._keep_alive = False
         self._ends_at = 0.0
@@ -123,11 +126,7 @@ class Connection(asyncio.Protocol):
                 return b""
             await self._more()
         data = pieces.popleft() if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        self._ahead = 0
-        if self._paused and self._transport is not None:
-            self._paused = False
-            self._transport.resume_reading()
+        self._drop()
         return data
 
     @property
@@ -140,6 +139,12 @@ class Connection(asyncio.Protocol):
         self._running = False
         self.answers += 1
         self.idle_since = self._loop.time()
+
+    def linger(self, deadline: float, over: Callable[["Connection"], None]) -> None:
+        """Drops what still comes; `over` is called at the answer's end, or at the deadline."""
+        self.wait_until(deadline)
+        self._lingering = over
+        self._wake()
 
     def abort(self) -> None:
         """Ends the connection now: what the provider still does is for nobody."""
@@ -168,12 +173,27 @@ class Connection(asyncio.Protocol):
             return
         if self._loop.time() < self._ends_at:
             self._timer = self._loop.call_at(self._ends_at, self._time_up)
+        elif self._lingering is not None:
+            self._fail(TimeoutError())
         elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(TimeoutError())
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
+        over = self._lingering
+        if over is not None:
+            self._drop()
+            if self.complete or self.lost or self._failure is not None:
+                self._lingering = None
+                over(self)
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _drop(self) -> None:
+        self._pieces.clear()
+        self._ahead = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
 
     def _fail(self, error: Exception) -> None:
         if self._failure is None:

@@ -9,6 +9,8 @@ from yarl import URL
 from ailb_server.providers.http_connection import Connection
 
 _IDLE_S = 30.0
+# How long the end of a body may come after the end of what it says.
+_LINGER_S = 0.5
 
 
 class ConnectTimeoutError(Exception):
@@ -69,6 +71,12 @@ class ConnectionPool:
         else:
             self._end(connection)
         self._wake_one()
+
+    def give_back_later(self, connection: Connection) -> None:
+        """The answer is told, but for the end of its body, which is near: it is kept if that comes,
+        and nobody waits for it."""
+        loop = asyncio.get_running_loop()
+        connection.linger(loop.time() + _LINGER_S, self.give_back)
 
     async def close(self) -> None:
         """Ends every connection."""

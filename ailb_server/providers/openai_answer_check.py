@@ -16,15 +16,19 @@ from ailb_server.domain.json_text import mended
 _SAYS: Mapping[Operation, tuple[str, type]] = MappingProxyType(
     {Operation.CHAT: ("message", dict), Operation.COMPLETION: ("text", str)}
 )
+# Once for all: `dict | None` is made anew wherever it is written.
+_DELTA = (dict, type(None))
 _TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
 
 
 def are_choices(choices: Json) -> bool:
     """Whether they can be a stream's: objects, each with a delta or none."""
-    return isinstance(choices, list) and all(
-        isinstance(choice, dict) and isinstance(choice.get("delta"), dict | None)
-        for choice in choices
-    )
+    if not isinstance(choices, list):
+        return False
+    for choice in choices:
+        if not isinstance(choice, dict) or not isinstance(choice.get("delta", {}), _DELTA):
+            return False
+    return True
 
 
 def is_whole(choices: Json, operation: Operation) -> bool:

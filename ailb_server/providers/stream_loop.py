@@ -78,4 +78,4 @@ async def chunks_of(
             raise UpstreamUnavailableError(
                 "The provider ended the stream before its end.", provider=reply.provider
             )
-    await reply.drain()
+    reply.told()

@@ -23,7 +23,6 @@ from ailb_server.providers.http_pool import ConnectError, ConnectionPool, Connec
 from ailb_server.telemetry import tracing
 
 MAX_BODY_BYTES = 48 * 1024 * 1024
-_DRAIN_S = 0.5
 _FAILURES = (
     TimeoutError,
     BrokenError,
@@ -95,17 +94,9 @@ class Reply:
         """The provider's words without the credentials that it was sent."""
         return without(told, confided(self._sent.url, self._sent.headers))
 
-    async def drain(self) -> None:
-        """Reads to the end if that is near, so that the connection can serve again."""
-        connection = self._connection
-        if connection.at_end:
-            return
-        connection.wait_until(asyncio.get_running_loop().time() + _DRAIN_S)
-        try:
-            while await connection.read():
-                pass
-        except _FAILURES:
-            connection.abort()
+    def told(self) -> None:
+        """Nothing more is read: what the answer says is told, whatever its body ends with."""
+        self._sent.told = True
 
 
 class Upstream:
@@ -148,12 +139,13 @@ class Upstream:
             await pool.close()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Sent:
     method: str
     url: URL
     headers: Mapping[str, str]
     body: bytes | None
+    told: bool = False
 
 
 class _Exchange:
@@ -210,8 +202,12 @@ class _Exchange:
 
     def _leave(self) -> None:
         self._upstream.running -= 1
-        if self._pool is not None and self._connection is not None:
-            self._pool.give_back(self._connection)
+        pool, connection = self._pool, self._connection
+        if pool is not None and connection is not None:
+            if self._sent.told and not connection.at_end:
+                pool.give_back_later(connection)
+            else:
+                pool.give_back(connection)
 
     def _is_stale(self, error: Exception) -> bool:
         """A kept connection was closed before any byte of the answer."""

@@ -124,8 +124,9 @@ def test_a_late_stream_pings_before_its_first_event_and_between_events(
     provider = FakeProvider(says=[40.0, said[0], 16.0, said[1]])
     with running(rest=True) as context:
         bodies, _ = run(Clock(), _bodies(provider, context, stream=True))
-    assert [body.data for body in context.written] == [_PING] * 3
-    assert {body.content_type for body in context.written} == {bodies[0].content_type}
+    beats = [HttpBody.FromString(beat) for beat in context.written]
+    assert [beat.data for beat in beats] == [_PING] * 3
+    assert {beat.content_type for beat in beats} == {bodies[0].content_type}
     assert context.initial == {"x-request-id": "r-1", "request-id": "r-1"}
     assert not any(_PING in body.data for body in bodies)
 

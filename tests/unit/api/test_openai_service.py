@@ -132,6 +132,7 @@ def test_metadata_is_printable_whatever_a_model_is_called() -> None:
 
 
 _BEAT = HttpBody(content_type="text/event-stream; charset=utf-8", data=b": keep-alive\n\n")
+_BEAT_WIRE = _BEAT.SerializeToString()
 
 
 def _timed(provider: FakeProvider, context: FakeContext, **fields: Any) -> list[bytes]:
@@ -146,7 +147,7 @@ def test_a_stream_that_is_late_beats_before_its_first_event_and_between_events()
     with running(rest=True) as context:
         told = _timed(provider, context, stream=True)
     assert told == [chunk("1").wire, chunk("2").wire]
-    assert context.written == [_BEAT] * 3
+    assert context.written == [_BEAT_WIRE] * 3
     assert context.initial == {"x-request-id": "r-1"}, "who answers is not known yet"
 
 
@@ -173,7 +174,7 @@ def test_failover_goes_on_behind_the_beats() -> None:
     with running(rest=True) as context:
         bodies = run(clock, main(context))
     assert [body.data for body in bodies] == [chunk("q").wire]
-    assert context.written == [_BEAT] * 2
+    assert context.written == [_BEAT_WIRE] * 2
     assert observer.records[0].outcome == "ok"
 
 
@@ -196,7 +197,7 @@ def test_a_grpc_caller_of_a_late_stream_gets_its_error_as_grpc_has_it() -> None:
     provider = FakeProvider(says=[20.0, UpstreamTimeoutError("late")])
     with running(rest=False) as context, pytest.raises(UpstreamTimeoutError):
         _timed(provider, context, stream=True)
-    assert context.written == [_BEAT]
+    assert context.written == [_BEAT_WIRE]
 
 
 async def test_what_is_refused_while_it_is_read_is_counted() -> None:

@@ -18,7 +18,7 @@ from ailb_server.domain.errors import (
 )
 from ailb_server.domain.principal import Principal
 from ailb_server.pipeline.chat import ChatAnswer
-from ailb_server.pipeline.context import ContextStage, is_last
+from ailb_server.pipeline.context import ContextStage
 from ailb_server.pipeline.wishes import CallWishes
 from tests.unit.doubles import FakeProvider, Observer, chat, chunk
 from tests.unit.pipeline.chats import pipeline_over
@@ -273,11 +273,3 @@ async def test_other_operations_ignore_context_and_say_so() -> None:
     with pytest.raises(AilbError):
         await run.read(request)
     assert memory.asked == []
-
-
-@pytest.mark.parametrize("end", [b"data: [DONE]", b"event: message_stop"])
-def test_what_ends_a_stream_begins_a_line(end: bytes) -> None:
-    for before in (b"", b"data: {}\n\n", b"data: {}\r\n\r\n", b"data: {}\r\r"):
-        assert is_last(ChatChunk((), before + end + b"\n\n"))
-    assert not is_last(ChatChunk((), b'data: {"content": "' + end + b'"}\n\n'))
-    assert not is_last(ChatChunk((), b'data: {"content": "\\n' + end + b'"}\n\n'))

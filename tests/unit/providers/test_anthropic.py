@@ -59,7 +59,7 @@ async def test_a_ping_is_a_sign_of_life_once_the_answer_has_begun() -> None:
     assert upstream.reply.tokens_seen == 3
     assert all(chunk.events for chunk in chunks)
     assert [str(url) for url, _ in upstream.sent] == ["http://upstream/v1/messages"]
-    assert upstream.reply.drained
+    assert upstream.reply.is_told
     assert upstream.released
 
 

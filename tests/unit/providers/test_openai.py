@@ -35,7 +35,7 @@ class FakeReply:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     provider: str = "p"
-    drained: bool = False
+    is_told: bool = False
     tokens_seen: int = 0
 
     async def read(self) -> bytes:
@@ -51,8 +51,8 @@ class FakeReply:
     def token_seen(self) -> None:
         self.tokens_seen += 1
 
-    async def drain(self) -> None:
-        self.drained = True
+    def told(self) -> None:
+        self.is_told = True
 
 
 @dataclass
@@ -101,7 +101,7 @@ async def test_posts_to_chat_completions() -> None:
 async def test_relays_a_stream_per_read() -> None:
     chunks, upstream = await _streamed(_A + _A, _A[:9], _A[9:], _DONE)
     assert [chunk.wire for chunk in chunks] == [_A + _A, _A, _DONE]
-    assert upstream.reply.drained
+    assert upstream.reply.is_told
     assert upstream.reply.tokens_seen == 2
 
 
