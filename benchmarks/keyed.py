@@ -47,7 +47,7 @@ class Served:
         for register in services:
             register(self)
         found = edge._wrap(_METHOD, self.handlers[_METHOD])
-        self.chat: Any = found.unary_stream
+        self.chat: Any = found.unary_unary
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
         """See `grpc.aio.Server`."""
@@ -70,7 +70,6 @@ class Context:
 
     def __init__(self, metadata: Sequence[tuple[str, str]]) -> None:
         self._metadata = metadata
-        self.answered = False
 
     def invocation_metadata(self) -> Sequence[tuple[str, str]]:
         """See gRPC."""
@@ -87,19 +86,14 @@ class Context:
     async def send_initial_metadata(self, _: object) -> None:
         """See gRPC."""
 
-    async def write(self, _: object) -> None:
-        """See gRPC."""
-        self.answered = True
-
 
 async def _chats(served: Served, metadata: Sequence[tuple[str, str]]) -> float:
     """CPU microseconds for each of some chats."""
     request = pb.CreateChatCompletionRequest(body=HttpBody(data=_BODY)).SerializeToString()
     started = time.process_time()
     for _ in range(_CHATS):
-        context = Context(metadata)
-        await served.chat(request, context)
-        if not context.answered:
+        answer = await served.chat(request, Context(metadata))
+        if not answer.data:
             raise RuntimeError("a chat was not answered")
     return (time.process_time() - started) / _CHATS * 1e6
 

@@ -7,6 +7,7 @@ from pydantic import AnyHttpUrl
 
 from ailb_server.domain.ports import ChatProvider
 from ailb_server.providers.anthropic import AnthropicProvider
+from ailb_server.providers.anthropic_account import AnthropicAccount
 from ailb_server.providers.ollama import OllamaProvider, OllamaServer
 from ailb_server.providers.openai import OpenAIProvider
 from ailb_server.providers.openai_account import OpenAIAccount
@@ -53,9 +54,6 @@ def provider_of(settings: ProviderSettings, common: Settings) -> Provider:
             ollama = OllamaServer(url, num_ctx, api_key=key, headers=headers)
             return OllamaProvider(name, ollama, upstream)
         case "anthropic":
-            # Its package takes a second and 78 MB, which only those who use it should pay.
-            from ailb_server.providers.anthropic_account import AnthropicAccount  # noqa: PLC0415
-
             anthropic = AnthropicAccount(name, url, key, headers=headers)
             return AnthropicProvider(name, anthropic, upstream)
 

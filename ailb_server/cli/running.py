@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
+from ailb_server.cli import allocator
 from ailb_server.telemetry import logs
 
 T = TypeVar("T")
@@ -84,9 +85,11 @@ class Signals:
 
 
 def settle() -> None:
-    """Leaves what a start has made out of all later garbage collections: it stays anyway."""
+    """Leaves what a start has made out of all later garbage collections: it stays anyway. And gives
+    memory of large bodies back."""
     gc.collect()
     gc.freeze()
+    allocator.give_back_large_blocks()
 
 
 async def started(signals: Signals, start: Coroutine[object, object, T]) -> T | None:

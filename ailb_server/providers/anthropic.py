@@ -3,12 +3,13 @@
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Protocol
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest
 from ailb_server.domain.errors import UpstreamUnavailableError
 from ailb_server.domain.ports import ProviderAnswer
 from ailb_server.providers import anthropic_wire_answer as wire
+from ailb_server.providers.account import RequestTemplate
+from ailb_server.providers.anthropic_account import AnthropicAccount
 from ailb_server.providers.anthropic_relay import (
     RelayReader,
     relayed_body,
@@ -19,7 +20,6 @@ from ailb_server.providers.anthropic_wire_models import UNKNOWN, ModelFacts
 from ailb_server.providers.anthropic_wire_request import MessagesRequest, messages_request
 from ailb_server.providers.anthropic_wire_stream import StreamReader
 from ailb_server.providers.openai_wire import ErrorAnswerError
-from ailb_server.providers.sdk_request import RequestTemplate
 from ailb_server.providers.sse import EventCutter
 from ailb_server.providers.stream_loop import chunks_of
 from ailb_server.providers.upstream import Reply, Upstream
@@ -28,22 +28,6 @@ from ailb_server.providers.upstream_errors import status_error
 _PATH = "/v1/messages"
 _COUNT_PATH = "/v1/messages/count_tokens"
 _OK = 200
-
-
-class Account(Protocol):
-    """What the provider needs of `AnthropicAccount`, which takes a second to import."""
-
-    async def template(self, path: str) -> RequestTemplate:
-        """The request that goes by POST to `path`."""
-        ...
-
-    async def models(self) -> Mapping[str, ModelFacts] | None:
-        """The models listed, or None without a listing. Raises UpstreamError."""
-        ...
-
-    async def close(self) -> None:
-        """Closes all connections."""
-        ...
 
 
 class AnthropicProvider:
@@ -55,7 +39,7 @@ class AnthropicProvider:
     def __init__(
         self,
         name: str,
-        account: Account,
+        account: AnthropicAccount,
         upstream: Upstream,
         *,
         clock: Callable[[], float] = time.time,
@@ -113,7 +97,7 @@ class AnthropicProvider:
         """The reply to a request, if it is a success. Raises UpstreamError."""
         template = self._templates.get(path)
         if template is None:
-            template = self._templates[path] = await self._account.template(path)
+            template = self._templates[path] = self._account.template(path)
         headers = relayed_headers(template.headers, request)
         async with self._upstream.post(template.url, headers, body) as reply:
             if reply.status != _OK:

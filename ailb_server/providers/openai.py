@@ -8,8 +8,8 @@ from ailb_server.domain.chat import ChatChunk, ChatRequest
 from ailb_server.domain.errors import UpstreamUnavailableError
 from ailb_server.domain.ports import ProviderAnswer
 from ailb_server.providers import openai_wire
+from ailb_server.providers.account import RequestTemplate
 from ailb_server.providers.openai_account import OpenAIAccount
-from ailb_server.providers.sdk_request import RequestTemplate
 from ailb_server.providers.sse import EventCutter
 from ailb_server.providers.stream_loop import chunks_of
 from ailb_server.providers.upstream import Reply, Upstream
@@ -51,12 +51,12 @@ class OpenAIProvider:
     ) -> AbstractAsyncContextManager[ProviderAnswer]:
         return _Opening(self, path, request, model)
 
-    async def posted(
+    def posted(
         self, path: str, request: ChatRequest, model: str
     ) -> tuple[AbstractAsyncContextManager[Reply], tuple[str, ...]]:
         """What to enter for the reply, and the parameters that it does without."""
         request.require_translatable()
-        template = self._templates.get(path) or await self._prepare(path)
+        template = self._templates.get(path) or self._prepare(path)
         body, ignored = openai_wire.sent_body(request, model)
         return self._upstream.post(template.url, template.headers, body), ignored
 
@@ -77,8 +77,8 @@ class OpenAIProvider:
         await self._upstream.close()
         await self._account.close()
 
-    async def _prepare(self, path: str) -> RequestTemplate:
-        template = self._templates[path] = await self._account.template(path)
+    def _prepare(self, path: str) -> RequestTemplate:
+        template = self._templates[path] = self._account.template(path)
         return template
 
     async def _whole(self, request: ChatRequest, reply: Reply) -> AsyncGenerator[ChatChunk, None]:
@@ -117,7 +117,7 @@ class _Opening:
     async def __aenter__(self) -> ProviderAnswer:
         """Raises UpstreamError."""
         provider, request = self._provider, self._asked[1]
-        self._exchange, ignored = await provider.posted(*self._asked)
+        self._exchange, ignored = provider.posted(*self._asked)
         reply = await self._exchange.__aenter__()
         if reply.status != _OK:
             async with AsyncExitStack() as stack:

@@ -33,7 +33,7 @@ async def test_requests_go_where_the_example_says(configuration: Configuration) 
             key = provider.api_key.get_secret_value() if provider.api_key else None
             url = str(provider.base_url)
             account = OpenAIAccount(provider.name, url, key, headers=provider.headers)
-            template = await account.template("/chat/completions")
+            template = account.template("/chat/completions")
             await account.close()
             sent[str(template.url)] = template.headers.get("authorization")
     assert sent == {
@@ -54,7 +54,7 @@ def test_the_alias_of_the_example_names_its_providers(configuration: Configurati
 async def test_the_query_of_a_base_url_stays() -> None:
     (url,) = re.findall(r"`(https://\S+\?api-version=\S+)`", GUIDE)
     account = OpenAIAccount("p", url, "k", headers={})
-    template = await account.template("/chat/completions")
+    template = account.template("/chat/completions")
     await account.close()
     base, _, query = url.partition("?")
     assert str(template.url) == f"{base}/chat/completions?{query}"

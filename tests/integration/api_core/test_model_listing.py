@@ -1,4 +1,4 @@
-"""What the official SDK makes of a provider's model listing, however odd."""
+"""What is made of a provider's model listing, however odd."""
 
 from collections.abc import AsyncIterator, Sequence
 

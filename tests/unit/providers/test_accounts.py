@@ -1,10 +1,14 @@
-"""What an account's calls carry: what was configured, and nothing that an SDK finds by itself."""
+"""What an account's calls carry: what the official packages send, and nothing of what those find by
+themselves."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
+import anthropic
+import httpx2
+import openai
 import pytest
 from aiohttp import web
 
@@ -82,7 +86,7 @@ async def posted(
     """The headers that every chat carries."""
     account = kind("p", url, key, headers=headers or {})
     try:
-        return (await account.template("/chat")).headers
+        return (account.template("/chat")).headers
     finally:
         await account.close()
 
@@ -113,6 +117,48 @@ async def test_chats_carry_nothing_of_the_environment(kind: Account, key: str | 
         *(("anthropic-version",) if kind is AnthropicAccount else ()),
     }
     assert sent["x-mine"] == "own"
+
+
+def _sent_by_the_sdk(kind: Account, base_url: str, headers: Mapping[str, str]) -> httpx2.Request:
+    """What the official package sends, but for what describes itself."""
+    sent: list[httpx2.Request] = []
+
+    def record(request: httpx2.Request) -> httpx2.Response:
+        sent.append(request)
+        return httpx2.Response(200, json={})
+
+    http = httpx2.Client(transport=httpx2.MockTransport(record))
+    made = openai.OpenAI if kind is OpenAIAccount else anthropic.Anthropic
+    client = made(api_key="sk-own", base_url=base_url, http_client=http)
+    path = "/chat/completions" if kind is OpenAIAccount else "/v1/messages"
+    client.post(path, cast_to=object, content=b"{}", options={"headers": dict(headers)})
+    return sent[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "base_url"),
+    [
+        (OpenAIAccount, "http://own.invalid/v1"),
+        (OpenAIAccount, "http://own.invalid/a%20b/"),
+        (AnthropicAccount, "http://own.invalid"),
+        (AnthropicAccount, "http://own.invalid/proxy/"),
+    ],
+)
+@pytest.mark.parametrize(
+    "headers", [{}, {"X-Mine": "own"}, {"authorization": "Basic own", "Accept": "text/x"}]
+)
+def test_chats_carry_what_the_official_package_sends(
+    kind: Account, base_url: str, headers: dict[str, str]
+) -> None:
+    path = "/chat/completions" if kind is OpenAIAccount else "/v1/messages"
+    ours = kind("p", base_url, "sk-own", headers=headers).template(path)
+    theirs = _sent_by_the_sdk(kind, base_url, headers)
+    assert str(ours.url) == str(theirs.url)
+    named = {name for name in theirs.headers if not name.startswith("x-stainless-")}
+    named -= {"host", "connection", "content-length", "user-agent"}
+    assert {name.lower() for name in ours.headers} == named
+    for name in named - {"accept-encoding"}:
+        assert ours.headers[name] == theirs.headers[name]
 
 
 @BOTH

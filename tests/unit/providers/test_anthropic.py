@@ -10,9 +10,10 @@ from yarl import URL
 
 from ailb_server.domain.chat import ChatChunk
 from ailb_server.domain.errors import UpstreamUnavailableError
+from ailb_server.providers.account import RequestTemplate
 from ailb_server.providers.anthropic import AnthropicProvider
+from ailb_server.providers.anthropic_account import AnthropicAccount
 from ailb_server.providers.anthropic_wire_models import ModelFacts
-from ailb_server.providers.sdk_request import RequestTemplate
 from ailb_server.providers.upstream import Upstream
 from tests.support.anthropic_upstream import STREAM, sse
 from tests.unit.doubles import chat
@@ -24,7 +25,7 @@ _START, _PING, *_REST = STREAM
 class FakeAccount:
     """Knows where to post to, and no models."""
 
-    async def template(self, path: str) -> RequestTemplate:
+    def template(self, path: str) -> RequestTemplate:
         return RequestTemplate(URL(f"http://upstream{path}"), CIMultiDict())
 
     async def models(self) -> Mapping[str, ModelFacts] | None:
@@ -37,7 +38,9 @@ class FakeAccount:
 async def test_an_error_amid_a_relayed_stream_is_told_as_it_came() -> None:
     error = sse({"type": "error", "error": {"type": "overloaded_error", "message": "Busy"}})
     upstream = FakeUpstream(FakeReply([_START, b"".join(_REST[:2]) + error]))
-    provider = AnthropicProvider("p", FakeAccount(), cast("Upstream", upstream))
+    provider = AnthropicProvider(
+        "p", cast("AnthropicAccount", FakeAccount()), cast("Upstream", upstream)
+    )
     asked = replace(chat(stream=True), wire="anthropic")
     told = b""
     async with provider.open(asked, "m") as answer:
@@ -49,7 +52,9 @@ async def test_an_error_amid_a_relayed_stream_is_told_as_it_came() -> None:
 
 async def _streamed(*reads: bytes) -> tuple[list[ChatChunk], FakeUpstream]:
     upstream = FakeUpstream(FakeReply(reads))
-    provider = AnthropicProvider("p", FakeAccount(), cast("Upstream", upstream))
+    provider = AnthropicProvider(
+        "p", cast("AnthropicAccount", FakeAccount()), cast("Upstream", upstream)
+    )
     async with provider.open(chat(stream=True), "m") as answer:
         return [chunk async for chunk in answer.chunks], upstream
 
@@ -74,7 +79,9 @@ async def test_a_ping_is_a_sign_of_life_once_the_answer_has_begun() -> None:
 )
 async def test_a_count_that_is_none_is_the_providers_failure(body: bytes) -> None:
     upstream = FakeUpstream(FakeReply([body]))
-    provider = AnthropicProvider("p", FakeAccount(), cast("Upstream", upstream))
+    provider = AnthropicProvider(
+        "p", cast("AnthropicAccount", FakeAccount()), cast("Upstream", upstream)
+    )
     asked = replace(chat(), wire="anthropic")
     with pytest.raises(UpstreamUnavailableError) as failed:
         await provider.count_tokens(asked, "m")

@@ -15,9 +15,9 @@ from ailb_server.domain.errors import (
     UpstreamRateLimitedError,
     UpstreamUnavailableError,
 )
+from ailb_server.providers.account import RequestTemplate
 from ailb_server.providers.openai import OpenAIProvider
 from ailb_server.providers.openai_account import OpenAIAccount
-from ailb_server.providers.sdk_request import RequestTemplate
 from ailb_server.providers.upstream import Upstream
 from tests.unit.doubles import chat
 
@@ -75,7 +75,7 @@ class FakeUpstream:
 class FakeAccount:
     """Knows where to post to."""
 
-    async def template(self, path: str) -> RequestTemplate:
+    def template(self, path: str) -> RequestTemplate:
         return RequestTemplate(URL(f"http://upstream/v1{path}"), CIMultiDict())
 
 

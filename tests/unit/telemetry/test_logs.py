@@ -196,7 +196,7 @@ async def _call_providers() -> None:
 async def _chat(account: OpenAIAccount) -> None:
     upstream = Upstream("p", timeouts=Timeouts(2, 2, 2, 4), pool_size=1)
     try:
-        template = await account.template("/chat/completions")
+        template = account.template("/chat/completions")
         with suppress(AilbError):
             async with upstream.post(template.url, template.headers, b"{}") as reply:
                 await reply.read_all()
