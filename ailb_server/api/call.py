@@ -5,7 +5,7 @@ import secrets
 import string
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -15,6 +15,7 @@ from ailb_server.api.credentials import API_KEY_KEY, AUTHORIZATION_KEY, bearer
 from ailb_server.domain.chat import Wire
 from ailb_server.domain.errors import AilbError, Reason, ShuttingDownError
 from ailb_server.domain.principal import ANYONE, Principal
+from ailb_server.domain.value_object import value_object
 
 REQUEST_ID_KEY = "x-request-id"
 # Envoy's transcoder sets it, to the path with its query, on what was a REST call.
@@ -41,7 +42,7 @@ class Writing:
         self.spared = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Call:
     """Facts of the running call. `rest`: it came through Envoy's transcoder.
 

@@ -245,11 +245,12 @@ class Edge(grpc.aio.ServerInterceptor):
         current_call.set(call)
         if way.bounded and (task := asyncio.current_task()) is not None:
             self._admit(task, call.writing)
+            entered.task = task
         return call
 
-    def ended(self, watched: Watched) -> None:
-        """It is over."""
-        if (task := asyncio.current_task()) is not None:
+    def ended(self, watched: Watched, task: asyncio.Task[Any] | None) -> None:
+        """It is over; `task` if it had a place."""
+        if task is not None:
             self._running.pop(task, None)
         if watched.told:
             self._traffic.active -= 1
@@ -282,13 +283,14 @@ class _Entered:
     """A call from its arrival to its end, whose errors it tells the caller. A class, because it is
     around every call: a generator costs twice as much."""
 
-    __slots__ = ("_edge", "_watched", "call", "context", "request", "way")
+    __slots__ = ("_edge", "_watched", "call", "context", "request", "task", "way")
 
     def __init__(self, edge: Edge, way: _Way, context: Context, request: object) -> None:
         self._edge = edge
         self.way = way
         self.context = context
         self.request = request
+        self.task: asyncio.Task[Any] | None = None
 
     async def __aenter__(self) -> None:
         """Raises what a refused call ends with."""
@@ -318,7 +320,7 @@ class _Entered:
             if error is not None:
                 await self._failed(error)
         finally:
-            self._edge.ended(self._watched)
+            self._edge.ended(self._watched, self.task)
 
     async def _failed(self, error: BaseException) -> None:
         call = self.call

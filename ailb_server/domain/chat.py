@@ -1,11 +1,12 @@
 """A request in OpenAI's shape, and the chunks that answer it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
 from ailb_server.domain.errors import InvalidRequestError, UntranslatableError
+from ailb_server.domain.value_object import value_object
 
 # What a JSON parser returns. Any, because JSON's shape is the sender's, and every read is checked.
 Json: TypeAlias = Any
@@ -28,7 +29,7 @@ class Operation(StrEnum):
     EMBEDDING = "embedding"
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class ChatRequest:
     """What a caller asks: a chat, or another operation.
 
@@ -57,7 +58,7 @@ class ChatRequest:
             raise UntranslatableError(str(self.untranslatable), param=param)
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class TokenUsage:
     """Tokens a completion took.
 
@@ -71,7 +72,7 @@ class TokenUsage:
     reasoning: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class ChatChunk:
     """A piece of an answer: one whole object, or some chunk objects of a stream.
 

@@ -6,9 +6,10 @@ from typing import Protocol
 
 from ailb_server.domain.chat import ChatRequest, Json, JsonObject
 from ailb_server.domain.principal import Principal
+from ailb_server.domain.value_object import value_object
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Recalled:
     """What a session brings to a request.
 
@@ -93,7 +94,7 @@ class Source:
     snippet: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Retrieved:
     """`message` is the text of one delimited system message with numbered sources, or None if
     nothing was found. `degraded`: the store or the embedder did not answer."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol, TypeAlias
 
+from ailb_server.domain.value_object import value_object
+
 # Whose limit: a key's, a tenant's, one set at run time (of any target), a provider's.
 Scope: TypeAlias = Literal["key", "tenant", "limit", "provider"]
 _MINUTE_S = 60
@@ -101,7 +103,7 @@ class Grant:
     spent: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Settlement:
     """Up to where one request has settled a lease of money: `settled` as `Ask` would tell it next.
 

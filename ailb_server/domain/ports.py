@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from ailb_server.domain.chat import ChatChunk, ChatRequest
+from ailb_server.domain.value_object import value_object
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class ProviderAnswer:
     """An answer to come. `ignored` names the request's parameters that this provider cannot heed.
 

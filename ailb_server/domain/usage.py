@@ -7,12 +7,13 @@ from enum import StrEnum
 from typing import Literal, TypeAlias
 
 from ailb_server.domain.limits import Settlement
+from ailb_server.domain.value_object import value_object
 
 # Why a row is not in the store.
 Loss: TypeAlias = Literal["full", "disk", "refused", "unreadable"]
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class UsageEntry:
     """One request, as it ended. The fields are the columns of `usage_ledger`, and the members of a
     journal's lines: rename none, and give each new one a default. `settlements` are no column: the

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ailb_server.domain.principal import Principal
+from ailb_server.domain.value_object import value_object
 from ailb_server.pipeline.record import ChatRecord
 from ailb_server.telemetry import logs
 
@@ -23,7 +24,7 @@ _log = logging.getLogger(logs.ACCESS)
 _walked: ContextVar[ChatRecord | None] = ContextVar("walked", default=None)
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class CallEnd:
     """A call's end, as the edge sees it. `status` is HTTP's, whether it came by HTTP or not;
     `outcome` is `ok`, `cancelled` or an error's reason."""

@@ -18,6 +18,7 @@ from ailb_server.domain.context import (
 from ailb_server.domain.errors import InvalidRequestError
 from ailb_server.domain.session_id import check_session_id
 from ailb_server.domain.target import Target
+from ailb_server.domain.value_object import value_object
 from ailb_server.pipeline.augment import augmented
 from ailb_server.pipeline.knowledge_fields import knowledge_query
 from ailb_server.pipeline.sources import ends, with_sources
@@ -52,7 +53,7 @@ class Remembering:
             await self.memory.remember(exchange)
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Prepared:
     """A request with its context. `heeded` are the own fields that did something; `degraded` names
     what did not answer: `memory`, `rag`. `remembering` is there if the answer goes into memory."""

@@ -12,6 +12,10 @@ from ailb_server.domain.errors import AilbError, BudgetExceededError, RateLimitE
 from ailb_server.domain.limits import Limit, Quantity
 from ailb_server.pipeline.accounts import Account
 
+_REQUESTS, _TOKENS = (
+    tuple(f"x-ratelimit-{what}-{unit}" for what in ("limit", "remaining", "reset"))
+    for unit in ("requests", "tokens")
+)
 _OWNERS = {"key": "this API key", "tenant": "this API key's tenant"}
 _WINDOWS = {1: "a second", 60: "a minute", 3600: "an hour"}
 _SECOND_MS = 1000
@@ -23,16 +27,21 @@ def rate_headers(account: Account, now: float) -> Sequence[tuple[str, str]]:
     """Of the tighter one of the key's and the tenant's limits: a minute's limit, what may still be
     used at once, and when all of the burst is there again. As far as this instance knows."""
     told: list[tuple[str, str]] = []
-    for unit, buckets in (("requests", account.requests), ("tokens", account.tokens)):
-        if not buckets:
-            continue
-        left, bucket = min(((b.remaining(now), b) for b in buckets), key=lambda pair: pair[0])
-        limit = bucket.limit
-        full_s = (limit.cap - left) * limit.window_s / limit.rate
-        told.append((f"x-ratelimit-limit-{unit}", str(limit.rate)))
-        told.append((f"x-ratelimit-remaining-{unit}", str(max(0, int(left)))))
-        told.append((f"x-ratelimit-reset-{unit}", duration(full_s)))
+    for names, buckets in ((_REQUESTS, account.requests), (_TOKENS, account.tokens)):
+        if buckets:
+            told += zip(names, _told(buckets, now), strict=True)
     return told
+
+
+def _told(buckets: Sequence[Bucket], now: float) -> tuple[str, str, str]:
+    bucket = buckets[0]
+    left = bucket.remaining(now)
+    for other in buckets[1:]:
+        if (less := other.remaining(now)) < left:
+            bucket, left = other, less
+    limit = bucket.limit
+    full_s = (limit.cap - left) * limit.window_s / limit.rate
+    return str(limit.rate), str(max(0, int(left))), duration(full_s)
 
 
 def refusal(shortage: ShortageError, account: Account, now: float) -> AilbError:

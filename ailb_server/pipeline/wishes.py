@@ -1,13 +1,12 @@
 """What a call says beside its body."""
 
-from dataclasses import dataclass
-
 from ailb_server.domain.principal import ANYONE, Principal
 from ailb_server.domain.repeats import CacheWish
 from ailb_server.domain.route import Face, Metadata
+from ailb_server.domain.value_object import value_object
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class CallWishes:
     """Who calls, and what for beside the body: a routing strategy by name, the seconds it has
     left, a session. `request_id` tells a retry from a new request.

@@ -273,6 +273,8 @@ def usage_of(usage: Json) -> TokenUsage | None:
 def count_of(values: Json, name: str) -> int:
     """A member that counts; 0 if it does not."""
     value = values.get(name) if isinstance(values, dict) else None
+    if type(value) is int:
+        return max(0, value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return 0
     return max(0, int(value))
