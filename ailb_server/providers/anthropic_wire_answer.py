@@ -14,7 +14,8 @@ from ailb_server.domain.json_text import exact_dumps, exact_loads
 from ailb_server.domain.thoughts import placed
 from ailb_server.providers.anthropic_wire_messages import THINKING_BLOCKS
 from ailb_server.providers.credentials import kind_of
-from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError, count_of
+from ailb_server.providers.openai_usage import count_of
+from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError
 from ailb_server.providers.upstream_errors import CONTEXT_LENGTH_CODE
 
 FINISH_REASONS: Mapping[str, str] = MappingProxyType(

@@ -13,7 +13,8 @@ from ailb_server.domain.chat import OWN_FIELDS, ChatChunk, ChatRequest, Json, Js
 from ailb_server.domain.errors import UntranslatableError
 from ailb_server.domain.request_fields import asks, refused, unable
 from ailb_server.providers.ollama_request_wire import kept_alive
-from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError, count_of
+from ailb_server.providers.openai_usage import count_of
+from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError
 
 _TRANSLATED = frozenset(
     {"model", "input", "dimensions", "encoding_format", "truncate", "keep_alive"}

@@ -14,7 +14,8 @@ import orjson
 
 from ailb_server.domain.chat import Json, JsonObject, TokenUsage
 from ailb_server.domain.json_text import StreamedJson, exact, exact_dumps
-from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError, count_of
+from ailb_server.providers.openai_usage import count_of
+from ailb_server.providers.openai_wire import ErrorAnswerError, MalformedAnswerError
 
 # Reasons without a row (`load`, `unload`, none at all) are ends like any other.
 _FINISH_REASONS: Mapping[str, str] = {"stop": "stop", "length": "length"}

@@ -11,9 +11,10 @@ from ailb_server.domain.json_splice import append, splice
 from ailb_server.domain.json_text import StreamedJson, exact_dumps, loads
 from ailb_server.providers import openai_answer_check as check
 from ailb_server.providers.credentials import kind_of
+from ailb_server.providers.openai_block import USAGE_NULL, plain_block
+from ailb_server.providers.openai_usage import usage_of
 from ailb_server.providers.sse import MAX_EVENT_BYTES, data_of, split_events
 
-_PLAIN_USAGE_NULL = b',"usage":null'
 _USAGE_NULL = re.compile(rb',\s*"usage"\s*:\s*null(?=\s*[,}])')
 _ASK_USAGE = b'{"include_usage":true}'
 # What `fields` hold beyond OpenAI's API if the request came in another format, and OpenAI refuses.
@@ -152,7 +153,7 @@ class StreamReader:
 
         Raises MalformedAnswerError or ErrorAnswerError for a bad event before that.
         """
-        chunk = self._read(block)
+        chunk = self._plain(block) or self._read(block)
         if self._held:
             chunk = _joined(self._held, chunk)
         if self.begun:
@@ -186,6 +187,17 @@ class StreamReader:
         if self.fault is None and (self._include_usage or b'"usage"' not in block):
             return ChatChunk(chunks, block, usage)
         return ChatChunk(chunks, b"".join([event + b"\n\n" for event in kept if event]), usage)
+
+    def _plain(self, block: bytes) -> ChatChunk | None:
+        if self._translated and not self.begun:
+            return None
+        plain = plain_block(block, include_usage=self._include_usage)
+        if plain is None:
+            return None
+        self.done = plain.done
+        self.begun = self.begun or any(chunk["choices"] for chunk in plain.chunks)
+        self.alive = self.begun
+        return ChatChunk(plain.chunks, plain.wire, plain.usage)
 
     def _checked(self, data: bytes) -> JsonObject | None:
         """The event's object; None, and the fault, if it is bad and others went before."""
@@ -222,7 +234,7 @@ class StreamReader:
 def _without_null(event: bytes, data: bytes) -> bytes:
     if data.count(b'"usage"') == 1:
         # As most write it; the expression takes ten times as long.
-        shown = event.replace(_PLAIN_USAGE_NULL, b"")
+        shown = event.replace(USAGE_NULL, b"")
         if shown == event:
             shown = _USAGE_NULL.sub(b"", event)
         if shown != event:
@@ -253,28 +265,3 @@ def _error_kind(error: Json) -> str:
     if not isinstance(error, dict):
         return "unknown"
     return kind_of(error.get("code") or error.get("type"))
-
-
-def usage_of(usage: Json) -> TokenUsage | None:
-    """The tokens of OpenAI's usage object; None if there is no such object."""
-    if not isinstance(usage, dict):
-        return None
-    prompt_details = usage.get("prompt_tokens_details")
-    completion_details = usage.get("completion_tokens_details")
-    return TokenUsage(
-        prompt=count_of(usage, "prompt_tokens"),
-        completion=count_of(usage, "completion_tokens"),
-        cached=count_of(prompt_details, "cached_tokens"),
-        cache_write=count_of(prompt_details, "cache_write_tokens"),
-        reasoning=count_of(completion_details, "reasoning_tokens"),
-    )
-
-
-def count_of(values: Json, name: str) -> int:
-    """A member that counts; 0 if it does not."""
-    value = values.get(name) if isinstance(values, dict) else None
-    if type(value) is int:
-        return max(0, value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return max(0, int(value))

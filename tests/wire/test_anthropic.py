@@ -21,7 +21,7 @@ from ailb_server.providers.anthropic_wire_answer import completion
 from ailb_server.providers.anthropic_wire_models import UNKNOWN, facts_of
 from ailb_server.providers.anthropic_wire_request import MessagesRequest, messages_request
 from ailb_server.providers.anthropic_wire_stream import StreamReader
-from ailb_server.providers.openai_wire import usage_of
+from ailb_server.providers.openai_usage import usage_of
 from ailb_server.providers.sse import EventCutter
 from tests.wire.joining import joined
 from tests.wire.refusals import check_refusal, is_refusal

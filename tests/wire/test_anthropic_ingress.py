@@ -20,7 +20,7 @@ from ailb_server.api.anthropic_wire_request import parse_messages_request
 from ailb_server.api.anthropic_wire_stream import StreamWriter
 from ailb_server.domain.chat import ChatChunk, Json, JsonObject
 from ailb_server.domain.errors import UpstreamUnavailableError
-from ailb_server.providers import openai_wire
+from ailb_server.providers import openai_usage, openai_wire
 from ailb_server.providers.sse import EventCutter
 from tests.wire.joining import joined_message, message_events
 
@@ -48,7 +48,7 @@ def _written(reads: list[bytes]) -> bytes:
 
 
 def _completion(completion: JsonObject) -> JsonObject:
-    usage = openai_wire.usage_of(completion.get("usage"))
+    usage = openai_usage.usage_of(completion.get("usage"))
     told: JsonObject = orjson.loads(message_body(ChatChunk((completion,), b"", usage)))
     return told
 

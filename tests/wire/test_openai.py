@@ -4,7 +4,8 @@ import orjson
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from ailb_server.providers.openai_wire import completion, sent_body, usage_of
+from ailb_server.providers.openai_usage import usage_of
+from ailb_server.providers.openai_wire import completion, sent_body
 from tests.wire.joining import joined, said
 from tests.wire.openai_cases import CASES, STREAMS, WHOLE, Case, told
 

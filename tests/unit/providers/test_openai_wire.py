@@ -9,13 +9,13 @@ import pytest
 from ailb_server.api.anthropic_wire_request import parse_messages_request
 from ailb_server.api.openai_wire import parse_chat_request
 from ailb_server.domain.chat import Json, Operation, TokenUsage
+from ailb_server.providers.openai_usage import usage_of
 from ailb_server.providers.openai_wire import (
     ErrorAnswerError,
     MalformedAnswerError,
     completion,
     translated_body,
     upstream_body,
-    usage_of,
     whole_answer,
 )
 from tests.unit.doubles import chat
