@@ -199,7 +199,13 @@ class Starter:
         options = ["--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
         arguments = ["-c", _LITELLM_START, *options, "--num_workers", "1"]
         # Its own packages and no others; its production settings.
-        environment = {"PYTHONPATH": "", "LITELLM_MODE": "PRODUCTION", "LITELLM_LOG": "ERROR"}
+        environment = {
+            "PYTHONPATH": "",
+            "LITELLM_MODE": "PRODUCTION",
+            "LITELLM_LOG": "ERROR",
+            # Else it does not start without a key: this one is on loopback, for some minutes.
+            "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+        }
         command = Command("LiteLLM", arguments, place, environment, program=self._litellm)
         server = self._begin(lambda: Program(command, place / "litellm.log"))
         return _ready(Served(port, server=server, parts=(server,)))
