@@ -245,6 +245,19 @@ class _Slow(FakeContext):
         self.written.append(message)
 
 
+async def _ended_while_it_writes(stream: Any, context: _Slow) -> None:
+    edge = Edge(1)
+    handler = await _wrapped(edge, grpc.unary_stream_rpc_method_handler(stream))
+    call = asyncio.create_task(handler.unary_stream("a", context))
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(edge.interrupt(60))
+    await asyncio.sleep(0)
+    context.go_on.set()
+    await asyncio.wait((call,))
+    await ending
+    await call
+
+
 async def test_the_servers_end_lets_a_message_be_written_and_tells_behind_it() -> None:
     async def stream(request: object, context: object) -> AsyncIterator[str]:
         try:
@@ -254,14 +267,8 @@ async def test_the_servers_end_lets_a_message_be_written_and_tells_behind_it() -
             yield "ended"
             yield "told"
 
-    edge, context = Edge(1), _Slow()
-    handler = await _wrapped(edge, grpc.unary_stream_rpc_method_handler(stream))
-    call = asyncio.create_task(handler.unary_stream("a", context))
-    await asyncio.sleep(0)
-    ending = asyncio.create_task(edge.interrupt(60))
-    await asyncio.sleep(0)
-    context.go_on.set()
-    await asyncio.gather(call, ending)
+    context = _Slow()
+    await _ended_while_it_writes(stream, context)
     assert (context.written, context.cut) == (["1", "ended", "told"], False)
 
 
@@ -270,16 +277,9 @@ async def test_the_servers_end_is_a_typed_streams_error_behind_what_is_being_wri
         yield "1"
         yield "never"
 
-    edge, context = Edge(1), _Slow()
-    handler = await _wrapped(edge, grpc.unary_stream_rpc_method_handler(stream))
-    call = asyncio.create_task(handler.unary_stream("a", context))
-    await asyncio.sleep(0)
-    ending = asyncio.create_task(edge.interrupt(60))
-    await asyncio.sleep(0)
-    context.go_on.set()
+    context = _Slow()
     with pytest.raises(grpc.aio.AbortError):
-        await call
-    await ending
+        await _ended_while_it_writes(stream, context)
     assert (context.written, context.cut) == (["1"], False)
     assert context.error_info.reason == "SHUTTING_DOWN"
 

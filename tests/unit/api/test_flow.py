@@ -38,12 +38,15 @@ async def test_only_what_is_said_to_be_the_last_is_left(
     assert (context.written, writing.busy) == (written, False)
 
 
-async def test_an_answer_that_breaks_raises_behind_what_was_written() -> None:
+@pytest.mark.parametrize("last", [False, True])
+async def test_an_answer_that_breaks_raises_behind_what_it_said(*, last: bool) -> None:
+    context, writing = FakeContext(), Writing()
+
     async def broken() -> AsyncGenerator[str, None]:
+        writing.last = last
         yield "a"
         raise LookupError
 
-    context = FakeContext()
     with pytest.raises(LookupError):
-        await flow(broken(), context.write, Writing())
+        await flow(broken(), context.write, writing)
     assert context.written == ["a"]

@@ -2,10 +2,21 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from yarl import URL
+
+Serve: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def listening(serve: Serve) -> AsyncIterator[URL]:
+    """Serves each connection to a free port of loopback."""
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    server.close()
 
 
 @dataclass(slots=True)
@@ -44,10 +55,9 @@ class RawServer:
     async def running(self) -> AsyncIterator["RawServer"]:
         """Listens on a free port."""
         self.gate.set()
-        listening = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = URL(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1/chat?a=b")
-        yield self
-        listening.close()
+        async with listening(self._serve) as url:
+            self.url = url / "v1/chat" % {"a": "b"}
+            yield self
 
 
 def _length(head: bytes) -> int:

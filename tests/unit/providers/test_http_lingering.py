@@ -9,6 +9,7 @@ import pytest
 from yarl import URL
 
 from ailb_server.providers.upstream import Reply, Timeouts, Upstream
+from tests.unit.providers.raw_server import listening
 
 _LONG = Timeouts(connect_s=10, first_token_s=10, between_tokens_s=10, total_s=10)
 _HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -24,7 +25,6 @@ class _Late:
     connections: int = 0
     url: URL = field(default_factory=URL)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
-    sent: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -35,17 +35,15 @@ class _Late:
                 await self.gate.wait()
                 writer.write(self.rest)
                 await writer.drain()
-                self.sent.set()
         self.left.set()
         writer.close()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["_Late"]:
         """Listens on a free port."""
-        listening = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = URL(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/")
-        yield self
-        listening.close()
+        async with listening(self._serve) as url:
+            self.url = url
+            yield self
 
 
 @pytest.fixture

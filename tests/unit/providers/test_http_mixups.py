@@ -12,6 +12,7 @@ from yarl import URL
 
 from ailb_server.domain.errors import UpstreamError
 from ailb_server.providers.upstream import Timeouts, Upstream
+from tests.unit.providers.raw_server import listening
 
 _CALLS = 1500
 _AT_ONCE = 12
@@ -63,9 +64,8 @@ class Echo:
 
 @pytest.fixture
 async def url() -> AsyncIterator[URL]:
-    server = await asyncio.start_server(Echo().serve, "127.0.0.1", 0)
-    yield URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
-    server.close()
+    async with listening(Echo().serve) as url:
+        yield url
 
 
 async def test_no_answer_is_anothers(url: URL) -> None:
