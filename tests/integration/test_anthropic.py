@@ -32,7 +32,8 @@ from tests.support.anthropic_upstream import (
 )
 from tests.unit.doubles import chat
 
-_SHORT = Timeouts(connect_s=2, first_token_s=0.3, between_tokens_s=0.3, total_s=5)
+_LONG = Timeouts(20, 20, 20, 60)
+_SHORT = Timeouts(20, 0.3, 0.3, 60)
 _ERROR = sse({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}})
 
 
@@ -44,10 +45,13 @@ async def upstream() -> AsyncIterator[AnthropicUpstream]:
 
 @asynccontextmanager
 async def provider_at(
-    url: str, key: str | None = "sk-ant-x", headers: Mapping[str, str] | None = None
+    url: str,
+    key: str | None = "sk-ant-x",
+    headers: Mapping[str, str] | None = None,
+    timeouts: Timeouts = _LONG,
 ) -> AsyncIterator[AnthropicProvider]:
     account = AnthropicAccount("anthropic", url, key, headers=headers or {})
-    connections = Upstream("anthropic", timeouts=_SHORT, pool_size=10)
+    connections = Upstream("anthropic", timeouts=timeouts, pool_size=10)
     provider = AnthropicProvider("anthropic", account, connections, clock=lambda: 1_700_000_000.9)
     try:
         yield provider
@@ -60,11 +64,13 @@ async def _answer(url: str, **request: Any) -> list[ChatChunk]:
         return [chunk async for chunk in answer.chunks]
 
 
-async def _fails(url: str, *, stream: bool) -> tuple[list[ChatChunk], UpstreamError]:
+async def _fails(
+    url: str, *, stream: bool, timeouts: Timeouts = _LONG
+) -> tuple[list[ChatChunk], UpstreamError]:
     chunks: list[ChatChunk] = []
     with pytest.raises(UpstreamError) as raised:
         async with (
-            provider_at(url) as provider,
+            provider_at(url, timeouts=timeouts) as provider,
             provider.open(chat(stream=stream), MODEL) as answer,
         ):
             async for chunk in answer.chunks:
@@ -183,7 +189,8 @@ async def test_a_stream_that_fails_before_its_first_chunk(
     upstream: AnthropicUpstream, pieces: list[bytes], end: str, error: type[UpstreamError]
 ) -> None:
     upstream.script = Script(pieces, headers=EVENT_STREAM, end=end)
-    chunks, raised = await _fails(upstream.url, stream=True)
+    timeouts = _SHORT if end == "stall" else _LONG
+    chunks, raised = await _fails(upstream.url, stream=True, timeouts=timeouts)
     assert not chunks
     assert type(raised) is error
 

@@ -26,7 +26,7 @@ Statement = Callable[[Connection], Awaitable[object]]
 
 @pytest.fixture
 async def store(migrated_dsn: str) -> AsyncIterator[Store]:
-    store = Store(migrated_dsn, size=3, acquire_timeout_s=0.2, statement_timeout_s=0.5)
+    store = Store(migrated_dsn, size=3, acquire_timeout_s=1, statement_timeout_s=3)
     await store.open()
     yield store
     await store.close()
@@ -52,7 +52,7 @@ async def test_opens_all_connections_with_codecs_and_settings(store: Store) -> N
     count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ailb'"
     async with store.connection() as connection:
         assert await connection.fetchval(count) == 3
-        assert await connection.fetchval("SHOW statement_timeout") == "500ms"
+        assert await connection.fetchval("SHOW statement_timeout") == "3s"
         vector = await connection.fetchval("SELECT $1::halfvec(2)", HalfVector([1, 2]))
         assert vector == HalfVector([1, 2])
     await store.ping()
@@ -98,7 +98,7 @@ async def test_faults_of_a_statement_stay_what_they_are(store: Store) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        pytest.param("SELECT pg_sleep(5)", id="statement timeout"),
+        pytest.param("SELECT pg_sleep(60)", id="statement timeout"),
         pytest.param("SELECT pg_terminate_backend(pg_backend_pid())", id="terminated"),
     ],
 )
@@ -117,7 +117,7 @@ async def test_no_free_connection_is_an_outage_and_a_cancelled_wait_loses_none(
     async def hold(taken: asyncio.Event) -> None:
         async with store.connection() as connection:
             taken.set()
-            await connection.fetchval("SELECT pg_sleep(5)")
+            await connection.fetchval("SELECT pg_sleep(30)")
 
     taken = [asyncio.Event() for _ in range(3)]
     tasks = [asyncio.create_task(hold(event)) for event in taken]

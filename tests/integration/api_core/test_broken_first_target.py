@@ -36,7 +36,7 @@ async def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 async def _stall(_writer: asyncio.StreamWriter) -> None:
-    await asyncio.sleep(5)
+    await asyncio.sleep(60)
 
 
 WAYS: dict[str, Way | None] = {
@@ -68,8 +68,8 @@ async def _server(way: Way | None) -> AsyncIterator[str]:
     server.close()
 
 
-def _provider(name: str, url: str) -> OpenAIProvider:
-    timeouts = Timeouts(connect_s=1, first_token_s=0.3, between_tokens_s=1, total_s=5)
+def _provider(name: str, url: str, patience_s: float) -> OpenAIProvider:
+    timeouts = Timeouts(20, patience_s, 20, total_s=20)
     account = OpenAIAccount(name, url, None, headers={})
     return OpenAIProvider(name, account, Upstream(name, timeouts=timeouts, pool_size=100))
 
@@ -80,7 +80,9 @@ async def test_the_second_answers_all(way: str, at_once: int) -> None:
     async with AsyncExitStack() as stack:
         well = _saying(b"200 OK", _EVENT + b"data: [DONE]\n\n")
         urls = [await stack.enter_async_context(_server(how)) for how in (WAYS[way], well)]
-        providers = {name: _provider(name, url) for name, url in zip("pq", urls, strict=True)}
+        # A machine that is slow for a moment is no fault of the one that works.
+        named = zip("pq", urls, (0.3, 20), strict=True)
+        providers = {name: _provider(name, *how) for name, *how in named}
         for provider in providers.values():
             stack.push_async_callback(provider.close)
         ledger = Ledger()
