@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
-from ailb_server.cli import allocator
 from ailb_server.telemetry import logs
 
 T = TypeVar("T")
@@ -85,11 +84,9 @@ class Signals:
 
 
 def settle() -> None:
-    """Leaves what a start has made out of all later garbage collections: it stays anyway. And gives
-    memory of large bodies back."""
+    """Leaves what a start has made out of all later garbage collections: it stays anyway."""
     gc.collect()
     gc.freeze()
-    allocator.give_back_large_blocks()
 
 
 async def started(signals: Signals, start: Coroutine[object, object, T]) -> T | None:

@@ -7,6 +7,7 @@ from functools import partial
 import typer
 
 from ailb_server.app import START_ERRORS, VERSION, Gateway, Process
+from ailb_server.cli.allocator import tended_heap
 from ailb_server.cli.running import Signals, settle, started, unless
 from ailb_server.local.addresses import authority
 from ailb_server.local.resources import data_dir
@@ -54,7 +55,7 @@ async def serve_until_ended(
         settle()
         _log.info("AILB %s serves on %s", VERSION, authority(settings.host, port))
         ready(gateway)
-        async with signals.hangups(partial(gateway.reload, "SIGHUP")):
+        async with tended_heap(), signals.hangups(partial(gateway.reload, "SIGHUP")):
             await signals.end.wait()
         await unless(signals.now, gateway.drain())
         await gateway.close()

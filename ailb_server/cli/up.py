@@ -3,6 +3,7 @@
 import typer
 
 from ailb_server.app import START_ERRORS
+from ailb_server.cli.allocator import tended_heap
 from ailb_server.cli.running import Signals, settle, started, unless
 from ailb_server.local.up import UP_ERRORS, Everything, PartDiedError
 from ailb_server.settings import Configuration
@@ -20,7 +21,7 @@ async def run(configuration: Configuration, instances: int) -> int:
                 return 0
             settle()
             typer.echo(running.banner())
-            async with signals.hangups(everything.reload):
+            async with tended_heap(), signals.hangups(everything.reload):
                 await unless(signals.end, everything.watch())
         except PartDiedError as error:
             typer.echo(f"ailb: {error}; stopping the rest.", err=True)

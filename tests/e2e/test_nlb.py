@@ -38,8 +38,8 @@ async def instance(
 
 def at(dsn: str, directory: Path, nlb: TestNlb, first: Any, **more: object) -> ModuleInstance:
     """Not started yet."""
-    told = {"NLB_ADDRESS": nlb.address, "NLB_HEARTBEAT_S": 0.2, "MODULE_ID": "ailb-7", **more}
-    instance = ModuleInstance(dsn, directory, **told)
+    told = {"NLB_ADDRESS": nlb.address, "NLB_HEARTBEAT_S": 0.2, "MODULE_ID": "ailb-7"}
+    instance = ModuleInstance(dsn, directory, **told, **{"DRAIN_TIMEOUT_S": 60, **more})
     instance.write({"providers": [{"name": "first", **first}]})
     return instance
 
@@ -300,7 +300,7 @@ async def test_it_leaves_before_the_last_stream_ends_and_while_calls_are_taken(
     assert seen == [NOT_SERVING, True, False]
     (farewell,) = nlb.of(pb.UnregisterModuleRequest)
     assert (farewell.instance_id, farewell.registration_id) == ("ailb-7", "r-1")
-    assert (farewell.graceful, farewell.drain_timeout_seconds) == (True, 5)
+    assert (farewell.graceful, farewell.drain_timeout_seconds) == (True, 60)
     # Nothing comes after it.
     assert nlb.calls[-1] == farewell
     await instance.close()
