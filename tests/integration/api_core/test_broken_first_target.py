@@ -81,8 +81,8 @@ async def test_the_second_answers_all(way: str, at_once: int) -> None:
         well = _saying(b"200 OK", _EVENT + b"data: [DONE]\n\n")
         urls = [await stack.enter_async_context(_server(how)) for how in (WAYS[way], well)]
         # A machine that is slow for a moment is no fault of the one that works.
-        named = zip("pq", urls, (0.3, 20), strict=True)
-        providers = {name: _provider(name, *how) for name, *how in named}
+        named = zip("pq", urls, (0.3, 20.0), strict=True)
+        providers = {name: _provider(name, url, patience) for name, url, patience in named}
         for provider in providers.values():
             stack.push_async_callback(provider.close)
         ledger = Ledger()
