@@ -93,9 +93,9 @@ def _about(run: Record, soak: SoakRecord | None) -> Iterator[str]:
         f"{'' if quiet else ': every figure is worse than on a quiet machine'};"
         f" the yardstick took {run.yardstick_ms:.1f} ms."
     )
-    failed = sum(sum(row.errors.values()) for row in run.rows)
+    failed = [_failure(row) for row in run.rows if row.errors]
     if failed:
-        yield f"* **{failed} requests failed**: the figures of their rows are worth nothing."
+        yield f"* Rows whose figures are worth nothing, and why: {'; '.join(failed)}."
     yield from _starts(run)
     for target, memory in found.memory_end.items():
         idle = found.memory_idle[target]
@@ -110,6 +110,11 @@ def _about(run: Record, soak: SoakRecord | None) -> Iterator[str]:
         yield f"* Resident, {target}: {', '.join(parts)}."
     if soak is not None:
         yield from _soaked(soak)
+
+
+def _failure(row: RowRecord) -> str:
+    counts = ", ".join(f"{count:,} {what}" for what, count in row.errors.items())
+    return f"{row.workload}, c={row.load}, {row.target} ({counts})"
 
 
 def _starts(run: Record) -> Iterator[str]:

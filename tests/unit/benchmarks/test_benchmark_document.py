@@ -54,6 +54,13 @@ def test_the_page_keeps_its_words_and_gets_the_figures() -> None:
     assert page(written, _run(keyed=0.6), None) == written
 
 
+def test_a_row_with_errors_is_named() -> None:
+    failed = sample(SMALL, "relay", outcome(0.3, errors={"not sent": 1_200}), concurrency=16)
+    run = record(Plan((SMALL,), 1, 90.0), result(failed), "python -m benchmarks.chat")
+    assert "worth nothing, and why: small, c=16, relay (1,200 not sent)." in page(_PAGE, run, None)
+    assert "worth nothing" not in page(_PAGE, _run(keyed=0.6), None)
+
+
 def test_the_picture_has_a_bar_for_each_process() -> None:
     panels = plot.panels(_run(keyed=0.6))
     assert [[bar.name for bar in panel.bars] for panel in panels] == [["AILB keyed", "relay"]]
