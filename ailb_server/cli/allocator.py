@@ -11,8 +11,8 @@ from ailb_server.telemetry.process import resident_bytes
 
 # mallopt(3). Blocks of this size and more get pages of their own, which go back with them. Smaller
 # ones, bodies of a megabyte among them, come from the heap: to map their pages anew each time costs
-# more than all that is done to them. Left alone, glibc raises it to 32 MiB, and the dozen that
-# orjson takes for a body of one stay in the heap too.
+# more than all that is done to them. Left alone, glibc raises it as larger blocks are freed, up to
+# 32 MiB: then the 12 MB that orjson takes for a body of one come from the heap too.
 _M_MMAP_THRESHOLD = -3
 _LARGE_BYTES = 4 << 20
 # Above what was resident at first, and what a trim is worth.

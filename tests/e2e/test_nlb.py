@@ -38,8 +38,14 @@ async def instance(
 
 def at(dsn: str, directory: Path, nlb: TestNlb, first: Any, **more: object) -> ModuleInstance:
     """Not started yet."""
-    told = {"NLB_ADDRESS": nlb.address, "NLB_HEARTBEAT_S": 0.2, "MODULE_ID": "ailb-7"}
-    instance = ModuleInstance(dsn, directory, **told, **{"DRAIN_TIMEOUT_S": 60, **more})
+    told = {
+        "NLB_ADDRESS": nlb.address,
+        "NLB_HEARTBEAT_S": 0.2,
+        "MODULE_ID": "ailb-7",
+        "DRAIN_TIMEOUT_S": 60,
+        **more,
+    }
+    instance = ModuleInstance(dsn, directory, **told)
     instance.write({"providers": [{"name": "first", **first}]})
     return instance
 
